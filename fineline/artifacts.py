@@ -1,0 +1,191 @@
+"""Artifact folders: written whole or not at all, with a manifest that says what made them and from what.
+
+The digest of an artifact is the sha256 over the names and sha256 of its files. Files that depend on the clock, the host
+or the server (`BESIDE`) lie in the folder but are not part of it: the same inputs give the same digest under every runner.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fineline import __version__
+from fineline.errors import ResourceError, UsageError
+
+MANIFEST = "manifest.json"
+RUN = "run.json"
+MEASUREMENTS = "measurements.json"
+EVENTS = "events.jsonl"
+REPORT = "report.html"
+REGISTRATION = "registration.json"
+BESIDE = frozenset({MANIFEST, RUN, MEASUREMENTS, EVENTS, REPORT, REGISTRATION})
+
+_STARTED = time.monotonic()
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a manifest.json holds. `ancestors` is a flat list of the manifests that led here, oldest first, without theirs."""
+
+    step: str
+    kind: str
+    task: str
+    digest: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    figures: dict[str, Any]
+    ancestors: list[dict[str, Any]]
+    version: str = __version__
+
+    def without_ancestors(self) -> dict[str, Any]:
+        """The manifest as a descendant lists it."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "ancestors"}
+
+
+@contextlib.contextmanager
+def output(target: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
+
+    A lock keeps a second writer out. Raises ResourceError when another process holds it or when the disk is full.
+    """
+    from filelock import FileLock, Timeout
+
+    target = target.absolute()
+    staged = target.with_name(f".{target.name}.partial")
+    old = target.with_name(f".{target.name}.old")
+    with _disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ResourceError(
+                f"another process is writing {target}", "wait for it to end, or stop it, then run again"
+            ) from None
+        try:
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir()
+            yield staged
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+            staged.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+            lock.release()
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    step: str,
+    kind: str,
+    params: dict[str, Any],
+    inputs: Mapping[str, Path],
+    figures: dict[str, Any],
+    task: str = "",
+    run_id: str = "",
+) -> Manifest:
+    """Writes manifest.json over every file in `folder`, and run.json beside it; gives the manifest.
+
+    `params` are the recorded ones, `inputs` the artifact folders read, `figures` plain JSON numbers and strings that
+    depend on nothing but the inputs and parameters. `task` and the MLflow run id are inherited from the inputs when empty.
+    """
+    parents = {name: read_manifest(path) for name, path in inputs.items()}
+    files = {
+        str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in BESIDE
+    }
+    ancestors: dict[tuple[str, str], dict[str, Any]] = {}
+    for parent in parents.values():
+        for entry in [*parent.ancestors, parent.without_ancestors()]:
+            ancestors.setdefault((entry["step"], entry["digest"]), entry)
+    manifest = Manifest(
+        step=step,
+        kind=kind,
+        task=task or next((parent.task for parent in parents.values()), ""),
+        digest=digest_of(files),
+        params=params,
+        inputs={name: parent.digest for name, parent in parents.items()},
+        files=files,
+        figures=figures,
+        ancestors=list(ancestors.values()),
+    )
+    write_json(folder / MANIFEST, dataclasses.asdict(manifest))
+    run = {"seconds": round(time.monotonic() - _STARTED, 2)}
+    run_id = run_id or next((found for path in inputs.values() if (found := read_run_id(path))), "")
+    write_json(folder / RUN, {**run, "mlflow_run_id": run_id} if run_id else run)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact folder. Raises UsageError when the folder is none, is incomplete, or was changed."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        state = "has no manifest.json" if folder.is_dir() else "does not exist"
+        raise UsageError(f"{folder} {state}", "it must be the output of a step: run that step first (dvc repro)")
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UsageError(f"{path} is not a fineline manifest: {error}", "run the step that made it again") from None
+    for name, entry in manifest.files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise UsageError(f"{file} is missing or was changed", "run the step that made it again")
+    return manifest
+
+
+def verify(folder: Path) -> Manifest:
+    """`read_manifest`, and every file hashed again. Raises UsageError on the first that differs."""
+    manifest = read_manifest(folder)
+    for name, entry in manifest.files.items():
+        if sha256_file(folder / name) != entry["sha256"]:
+            raise UsageError(f"{folder / name} was changed after it was made", "run the step that made it again")
+    return manifest
+
+
+def read_run_id(folder: Path) -> str:
+    """The MLflow run id kept beside the manifest of `folder`, or ''."""
+    path = folder / RUN
+    return json.loads(path.read_text(encoding="utf-8")).get("mlflow_run_id", "") if path.is_file() else ""
+
+
+def digest_of(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """sha256 over the sorted names and sha256 of `files`, as 'sha256:<hex>'."""
+    lines = "".join(f"{name}\0{files[name]['sha256']}\n" for name in sorted(files))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON that is the same bytes for the same value: sorted keys, two spaces, NaN refused."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(f"the disk is full while writing {target}", "free space and run again") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise ResourceError(
+                f"{error.filename or target}: {error.strerror}", "give the step a place it may write"
+            ) from error
+        raise

@@ -1,0 +1,123 @@
+"""A bundle is what ships: model.onnx, tokenizer.json, bundle.json. This module runs it: ONNX Runtime and tokenizers, no torch."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fineline.errors import ResourceError, UsageError
+from fineline.progress import progress
+from fineline.tasks import Task, get_task
+
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+CONFIG = "bundle.json"
+
+GOLDEN_TEXTS = (
+    "",
+    "hello",
+    "Where is my order? I have been waiting for two weeks and nobody answers.",
+    "The quick brown fox jumps over the lazy dog. 0123456789 äöü 漢字 🙂",
+    "One sentence that is repeated until it is longer than any maximum length. " * 60,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden."""
+
+    folder: Path
+    config: dict[str, Any]
+    task: Task
+    tokenizer: Any
+    session: Any
+
+    @property
+    def labels(self) -> list[str]:
+        return self.config["labels"]
+
+
+def open_tokenizer(path: Path, max_length: int) -> Any:
+    """The tokenizer of a tokenizer.json, truncating at `max_length` tokens, not padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(max_length)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def open_bundle(folder: Path, threads: int = 0) -> Bundle:
+    """Opens a bundle for CPU inference with `threads` threads (0: all cores). Raises UsageError when it is none."""
+    import onnxruntime
+
+    for name in (MODEL, TOKENIZER, CONFIG):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} is no bundle: it has no {name}", "give the output of export_onnx or quantize")
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+    tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
+    return Bundle(folder, config, get_task(config["task"]), tokenizer, session)
+
+
+def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
+    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar."""
+    encodings = bundle.tokenizer.encode_batch(list(texts))
+    order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    result = np.zeros((len(texts), len(bundle.labels)), dtype=np.float32)
+    for batch in progress(batches, what, total=len(texts), unit="texts") if what else batches:
+        result[batch] = run(bundle, [encodings[i] for i in batch])
+    return result
+
+
+def run(bundle: Bundle, encodings: Sequence[Any]) -> np.ndarray:
+    """Logits float32 (n, k) of one batch of encodings (tokenizers.Encoding), padded to the longest."""
+    longest = max(len(encoding.ids) for encoding in encodings)
+    columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    feed = {}
+    for name in bundle.config["inputs"]:
+        fill = bundle.config["pad_token_id"] if name == "input_ids" else 0
+        padded = np.full((len(encodings), longest), fill, dtype=np.int64)
+        for row, encoding in zip(padded, encodings, strict=True):
+            row[: len(encoding.ids)] = getattr(encoding, columns[name])
+        feed[name] = padded
+    return bundle.session.run([bundle.task.output], feed)[0].astype(np.float32)
+
+
+def probabilities(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
+    """Calibrated probabilities of `texts`, float64 (n, k)."""
+    return bundle.task.probabilities(logits(bundle, texts, batch_size, what), bundle.config["temperature"])
+
+
+def predict(bundle: Bundle, texts: Sequence[str], batch_size: int = 64) -> list[dict[str, Any]]:
+    """The task's answer for each text; for single-label: label, score and all probabilities."""
+    if not texts:
+        return []
+    return [bundle.task.answer(row, bundle.labels) for row in probabilities(bundle, texts, batch_size)]
+
+
+def golden(bundle: Bundle) -> list[list[float]]:
+    """Probabilities of GOLDEN_TEXTS, rounded to 6 digits: what bundle.json keeps for `self_test`. No customer's text."""
+    return [[round(float(p), 6) for p in row] for row in probabilities(bundle, GOLDEN_TEXTS, batch_size=1)]
+
+
+def self_test(bundle: Bundle) -> None:
+    """Raises ResourceError unless the bundle gives its golden probabilities again, within bundle.json's tolerance.
+
+    int8 kernels differ between processors, hence a tolerance that is the maker's to set.
+    """
+    expected, found = np.array(bundle.config["golden"]), np.array(golden(bundle))
+    difference = float(np.abs(expected - found).max())
+    if difference > bundle.config["golden_tolerance"]:
+        raise ResourceError(
+            f"{bundle.folder} does not pass its self-test: probabilities differ by {difference:.4f} "
+            f"(allowed {bundle.config['golden_tolerance']})",
+            "the file or the machine's ONNX Runtime differs from where it was made; make the bundle again here",
+        )

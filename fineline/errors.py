@@ -1,0 +1,45 @@
+"""The errors a user can cause or mend, each with its exit code: one line what was wrong, one line what to do."""
+
+
+class FinelineError(Exception):
+    """A user's mistake or a missing resource; shown without a traceback.
+
+    `what` says what was wrong and where, `hint` says what to do about it.
+    """
+
+    code = 1
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class UsageError(FinelineError):
+    """Wrong use or wrong parameters."""
+
+    code = 2
+
+
+class DataRejected(FinelineError):
+    """The data does not pass: unreadable, or refused by a rule of severity `reject`."""
+
+    code = 3
+
+
+class ResourceError(FinelineError):
+    """Input or output failed, or something the machine should offer is missing: disk, network, server, lock."""
+
+    code = 4
+
+
+class GateRejected(FinelineError):
+    """A gate said no where it was asked to stop."""
+
+    code = 5
+
+
+class Preempted(FinelineError):
+    """SIGTERM arrived; what was done is kept, the same command goes on from there."""
+
+    code = 143

@@ -1,0 +1,100 @@
+"""Parameters: one pydantic model per step, read from a YAML or JSON file or an inline JSON object."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fineline.errors import UsageError
+
+
+class StepParams(BaseModel):
+    """Base of every step's parameters: unknown keys are errors, values cannot change, NaN and infinity are refused.
+
+    A field that names a place (a path, a URI) is declared with `json_schema_extra={"location": True}`; `recorded()`
+    leaves it out, so that a manifest is the same wherever the step ran.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    def recorded(self) -> dict[str, Any]:
+        """The parameters as a manifest keeps them: JSON values, without the fields that name a place."""
+        places = {
+            name
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("location")
+        }
+        return self.model_dump(mode="json", exclude=places)
+
+
+Model = TypeVar("Model", bound=StepParams)
+
+
+def load_params(model: type[Model], step: str, source: str) -> Model:
+    """Reads and validates the parameters of `step`.
+
+    `source` is a path (YAML or JSON, the block named like the step is read) or an inline JSON object (the block itself).
+    Raises UsageError naming every wrong field at once: its name, its value and what is allowed.
+    """
+    if source.lstrip().startswith("{"):
+        block, where = _inline(source), "--params"
+    else:
+        block, where = _block(Path(source), step), source
+    return validate(model, step, block, where)
+
+
+def validate(model: type[Model], step: str, block: dict[str, Any], where: str) -> Model:
+    """`block` as the step's model; raises UsageError naming every wrong field at once."""
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        lines = [f"  {step}.{_explain(item, model)}" for item in error.errors()]
+        count = "1 parameter is wrong" if len(lines) == 1 else f"{len(lines)} parameters are wrong"
+        raise UsageError(
+            f"{count} in {where}:\n" + "\n".join(lines),
+            "correct them; docs/parameters.md lists every parameter with its range",
+        ) from None
+
+
+def _explain(item: Any, model: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(item["loc"][-1]), model.model_fields, n=1)
+        return f"{name}: unknown parameter" + (f", did you mean {close[0]}?" if close else "")
+    if item["type"] == "missing":
+        return f"{name}: missing"
+    value = item["input"]
+    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    return f"{name or '(block)'}{shown}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _inline(text: str) -> dict[str, Any]:
+    try:
+        block = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--params is not valid JSON: {error}", "give a file or a JSON object in quotes") from None
+    return block
+
+
+def _block(path: Path, step: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(
+            f"parameters file {path} does not exist", "give --params a YAML or JSON file, or a JSON object"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}", "correct the file") from None
+    if not isinstance(content, dict) or step not in content:
+        raise UsageError(
+            f"{path} has no block '{step}'", f"add one; 'python -m components.{step} --help' shows its use"
+        )
+    block = content[step]
+    if block is None:
+        return {}
+    if not isinstance(block, dict):
+        raise UsageError(f"block '{step}' in {path} is not a mapping", "write 'key: value' lines below it")
+    return block

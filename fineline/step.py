@@ -1,0 +1,122 @@
+"""The command line that every step shares: flags in, `run()` called, errors as one clear line and an exit code."""
+
+import argparse
+import dataclasses
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fineline.errors import FinelineError, Preempted
+
+if TYPE_CHECKING:
+    from fineline.params import StepParams
+
+Run = Callable[..., str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step's command line.
+
+    `inputs`, `outputs` and `optional` map a flag's name (an artifact folder, given to `run()` as a Path keyword; an
+    optional one that is absent as None) to its help. `load` imports and gives the parameter model and `run`, which
+    returns one line for people: what came out, with its main figure.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[], "tuple[type[StepParams], Run]"]
+    outputs: Mapping[str, str]
+    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def main(step: Step, argv: list[str] | None = None) -> int:
+    """Runs `step` with the command line `argv`; gives the exit code (see fineline.errors)."""
+    flags = _parser(step).parse_args(argv)
+    quiet_libraries()
+    signal.signal(signal.SIGTERM, _terminate)
+    paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
+
+    def work() -> str:
+        from fineline.params import load_params
+
+        params_model, run = step.load()
+        return run(params=load_params(params_model, step.name, flags.params), **paths)
+
+    code, line = guarded(work, step.name)
+    if code == 0:
+        print(f"{step.name}: {line}", flush=True)
+    return code
+
+
+def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
+    """Calls `work`; gives (0, its result), or the exit code after printing what was wrong. A bug keeps its traceback."""
+    try:
+        return 0, work()
+    except FinelineError as error:
+        failure = error
+    except KeyboardInterrupt:
+        failure = Preempted("stopped by Ctrl-C", "run the same command again to go on")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOMEM):
+            raise
+        failure = FinelineError(
+            f"{error.filename or 'input or output'}: {error.strerror}", "free space, memory or rights"
+        )
+        failure.code = 4
+    print(f"{program}: error: {failure.what}", file=sys.stderr)
+    if failure.hint:
+        print(f"{program}: to mend it: {failure.hint}", file=sys.stderr)
+    sys.stderr.flush()
+    return failure.code, None
+
+
+def quiet_libraries() -> None:
+    """Switches off every library's telemetry and noise, for this process and its children; what is set already stays."""
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DVC_NO_ANALYTICS": "true",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _parser(step: Step) -> argparse.ArgumentParser:
+    required = {**step.inputs, **step.outputs}
+    example = " ".join(f"--{name} artifacts/{name}" for name in required)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m components.{step.name}",
+        description=step.summary,
+        epilog=f"example: python -m components.{step.name} {example} --params params.yaml\n"
+        "exit codes: 0 done, 2 wrong use or parameters, 3 data rejected, 4 I/O or resources, 5 gate said no, 143 preempted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, text in required.items():
+        role = "input" if name in step.inputs else "output"
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=f"{role}: {text}")
+    for name, text in step.optional.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
+    parser.add_argument(
+        "--params",
+        required=True,
+        metavar="FILE_OR_JSON",
+        help=f"YAML or JSON file (its block '{step.name}' is read) or a JSON object; see docs/parameters.md",
+    )
+    return parser
+
+
+def _terminate(_signal: int, _frame: Any) -> None:
+    raise Preempted("stopped by SIGTERM", "run the same command again to go on")
