@@ -40,6 +40,11 @@ class Bundle:
         return self.config["labels"]
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The graph of a bundle and, beyond 2 GB, the file with its weights."""
+    return [path for name in (MODEL, f"{MODEL}.data") if (path := folder / name).is_file()]
+
+
 def open_tokenizer(path: Path, max_length: int) -> Any:
     """The tokenizer of a tokenizer.json, truncating at `max_length` tokens, not padding."""
     from tokenizers import Tokenizer
@@ -51,7 +56,10 @@ def open_tokenizer(path: Path, max_length: int) -> Any:
 
 
 def open_bundle(folder: Path, threads: int = 0) -> Bundle:
-    """Opens a bundle for CPU inference with `threads` threads (0: all cores). Raises UsageError when it is none."""
+    """Opens a bundle with `threads` threads (0: all cores): fp16 on a GPU where ONNX Runtime has one, all else on the CPU.
+
+    Raises UsageError when the folder is no bundle.
+    """
     import onnxruntime
 
     for name in (MODEL, TOKENIZER, CONFIG):
@@ -61,9 +69,17 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+    gpu = [gpu_provider()] if config["precision"] == "fp16" and gpu_provider() else []
+    session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=[*gpu, "CPUExecutionProvider"])
     tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
     return Bundle(folder, config, get_task(config["task"]), tokenizer, session)
+
+
+def gpu_provider() -> str:
+    """The GPU execution provider of the installed ONNX Runtime, or ''."""
+    import onnxruntime
+
+    return next((name for name in onnxruntime.get_available_providers() if name == "CUDAExecutionProvider"), "")
 
 
 def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
@@ -79,16 +95,21 @@ def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str
 
 def run(bundle: Bundle, encodings: Sequence[Any]) -> np.ndarray:
     """Logits float32 (n, k) of one batch of encodings (tokenizers.Encoding), padded to the longest."""
+    return bundle.session.run([bundle.task.output], feed(bundle, encodings))[0].astype(np.float32)
+
+
+def feed(bundle: Bundle, encodings: Sequence[Any]) -> dict[str, np.ndarray]:
+    """What the graph takes for one batch of encodings: int64 (n, longest) for each of its inputs."""
     longest = max(len(encoding.ids) for encoding in encodings)
     columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-    feed = {}
+    arrays = {}
     for name in bundle.config["inputs"]:
         fill = bundle.config["pad_token_id"] if name == "input_ids" else 0
         padded = np.full((len(encodings), longest), fill, dtype=np.int64)
         for row, encoding in zip(padded, encodings, strict=True):
             row[: len(encoding.ids)] = getattr(encoding, columns[name])
-        feed[name] = padded
-    return bundle.session.run([bundle.task.output], feed)[0].astype(np.float32)
+        arrays[name] = padded
+    return arrays
 
 
 def probabilities(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:

@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def shown(value: Any) -> str:
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     if isinstance(value, float | np.floating):
-        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+        number = float(value)
+        return f"{number:,.1f}" if abs(number) >= 1000 else f"{number:.4g}"
     return str(value)
 
 
@@ -137,7 +138,7 @@ def histogram(groups: dict[str, Sequence[float]], unit: str, bins: int = 40) -> 
     return svg(figure)
 
 
-def lines(series: dict[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, diagonal: bool = False) -> str:
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, diagonal: bool = False) -> str:
     """Lines {name: (x values, y values)} as SVG, with the diagonal of a calibration plot if asked."""
     figure, axes = _figure(_WIDTH, 3.2)
     for name, (xs, ys) in series.items():

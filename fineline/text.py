@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fineline.progress import progress
+
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 _PERMUTATIONS = 128
 _SEED = 1
@@ -87,7 +89,12 @@ def exact_near_pairs(
     )
     rare_by_shingle = rare.T.tocsr()
     pairs: list[tuple[int, int]] = []
-    for first in range(0, len(texts), _ROWS_AT_ONCE):
+    for first in progress(
+        range(0, len(texts), _ROWS_AT_ONCE),
+        "near-duplicates",
+        -(-len(texts) // _ROWS_AT_ONCE),
+        f"x {_ROWS_AT_ONCE} texts",
+    ):
         common = (rare[first : first + _ROWS_AT_ONCE] @ rare_by_shingle).tocoo()
         i, j = common.row.astype(np.int64) + first, common.col.astype(np.int64)
         needed = np.maximum(least[i], least[j])

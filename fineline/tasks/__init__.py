@@ -37,7 +37,7 @@ class Task:
     targets: Callable[["pd.DataFrame", Sequence[str]], "np.ndarray"]
     """Rows to targets; raises UsageError for a label that is not in the label set."""
     load_model: Callable[..., Any]
-    """(folder, labels, **configuration) to a PyTorch model with the task's head."""
+    """(folder, labels, pooling, **configuration) to a PyTorch model with the task's head."""
     collator: Callable[[Any], Any]
     """tokenizer to a collator that pads each batch to its own longest row."""
     loss: Callable[..., Callable[..., Any]]

@@ -1,6 +1,8 @@
 """Single-label text classification: one text, one label out of a fixed set."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,23 +51,29 @@ def targets(rows: Any, labels: Sequence[str]) -> np.ndarray:
     return rows["label"].map(index).to_numpy(dtype=np.int64)
 
 
-def load_model(folder: Any, labels: Sequence[str], **configuration: Any) -> Any:
+def load_model(folder: Any, labels: Sequence[str], pooling: str = "", **configuration: Any) -> Any:
     """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32.
 
-    A head of another size in the checkpoint is replaced by a new one.
+    `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens), 'auto' (mean where the folder's
+    1_Pooling/config.json, written by sentence-transformers, says so), or '' (as config.json says: for folders that train
+    wrote). A head of another size in the checkpoint is replaced by a new one.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
-        use_safetensors=True,
-        trust_remote_code=False,
-        ignore_mismatched_sizes=True,
-        dtype="float32",
-        **configuration,
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    loading = {name: configuration.pop(name) for name in ("output_loading_info",) if name in configuration}
+    config = AutoConfig.from_pretrained(folder, num_labels=len(labels), **names, **configuration)
+    if pooling == "auto":
+        pooling = "mean" if _was_mean_pooled(folder) else "model"
+    if pooling:
+        config.pooling = pooling
+    model_class: Any = AutoModelForSequenceClassification
+    if getattr(config, "pooling", "model") == "mean":
+        from fineline.tasks.mean_pooled import MeanPooledClassifier
+
+        model_class = MeanPooledClassifier
+    return model_class.from_pretrained(
+        folder, config=config, use_safetensors=True, ignore_mismatched_sizes=True, dtype="float32", **loading
     )
 
 
@@ -206,6 +214,11 @@ def baselines(
     spread = np.zeros((len(test_texts), classes))
     spread[:, linear.classes_] = linear.predict_proba(list(test_texts))
     return {"majority": np.tile(shares, (len(test_texts), 1)), "tfidf_logreg": spread}
+
+
+def _was_mean_pooled(folder: Any) -> bool:
+    config = Path(folder) / "1_Pooling" / "config.json"
+    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"))
 
 
 def _calibration_error(target: np.ndarray, probability: np.ndarray) -> float:

@@ -1,0 +1,177 @@
+"""Whether the labels can be trusted: annotator agreement, likely label errors, balance, labels that are only tested."""
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.data_quality.check import Check, is_test
+from components.data_quality.params import Params
+from fineline.tasks import Task
+from fineline.text import normalise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LISTED = 200
+_TRUSTED = 0.7
+_LOWEST = 5
+
+
+def check_agreement(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
+    """Percent agreement and Cohen's kappa (Cohen 1960) of each pair of annotators; nothing where no two labelled a row.
+
+    Kappa is undefined where both gave one and the same label throughout; the percent agreement counts then.
+    """
+    if params.on_disagreement == "ignore" or "annotators" not in rows:
+        return rows, []
+    given = [[name or None for name in (names if names is not None else [])] for names in rows["annotators"]]
+    pairs = _pairwise(given)
+    if not pairs:
+        return rows, []
+    least = min(pair["percent"] if pair["kappa"] is None else pair["kappa"] for pair in pairs)
+    voted = [sorted({name for name in names if name}) for names in given]
+    judged = np.array([sum(name is not None for name in names) > 1 for names in given])
+    split = np.array([len(names) > 1 for names in voted])
+    label = task.strata(rows).to_numpy()
+    per_label = {
+        str(name): float(1 - split[judged & (label == name)].mean()) for name in sorted(set(label[judged].tolist()))
+    }
+    lowest = sorted(per_label.items(), key=lambda item: (item[1], item[0]))[:_LOWEST]
+    check = Check(
+        "disagreement",
+        params.on_disagreement,
+        f"any two annotators agree with a kappa of {params.min_agreement:g} or more",
+        least >= params.min_agreement,
+        least,
+        params.min_agreement,
+        [int(row) for row in rows.index[split]],
+        spares_test=True,
+        details={"pairs": pairs, "lowest_labels": dict(lowest)},
+    )
+    return rows, [check]
+
+
+def check_label_errors(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
+    """Likely wrong labels by confident learning (cleanlab; Northcutt et al. 2021), the surest first.
+
+    The probabilities are out-of-fold, of a logistic regression over TF-IDF words. Rows of labels with fewer rows than
+    folds and texts without a word are not judged. Where the classifier is right less often than 0.7 it cannot tell an
+    error from a hard text, so the rows are listed but none leaves.
+    """
+    if params.on_label_errors == "ignore":
+        return rows, []
+    worded = rows[rows["text"].map(normalise) != ""]
+    strata = task.strata(worded)
+    judged = worded[strata.map(strata.value_counts()) >= params.label_folds]
+    names = task.label_set(judged)
+    if len(names) < 2:
+        return rows, []
+    from cleanlab.filter import find_label_issues
+
+    targets = task.targets(judged, names)
+    probability = _out_of_fold(judged["text"].tolist(), targets, params)
+    chosen = task.choices(probability)
+    accuracy = float((chosen == targets).mean())
+    wrong = find_label_issues(targets, probability, filter_by="both", n_jobs=1)
+    wrong &= (chosen != targets) & (probability.max(axis=1) >= params.label_error_confidence)
+    margin = probability.max(axis=1) - probability[np.arange(len(targets)), targets]
+    places = sorted(np.flatnonzero(wrong).tolist(), key=lambda place: (-margin[place], place))
+    trusted = accuracy >= _TRUSTED
+    check = Check(
+        "label_errors",
+        params.on_label_errors if trusted else "warn",
+        "no label is likely wrong",
+        not places,
+        len(places),
+        0,
+        [int(row) for row in judged.index[places]],
+        spares_test=True,
+        details={
+            "classifier_accuracy": accuracy,
+            "trusted": trusted,
+            "not_judged": len(rows) - len(judged),
+            "suspects": [
+                {
+                    "id": judged["id"].iloc[place],
+                    "label": names[targets[place]],
+                    "suggested": names[chosen[place]],
+                    "label_probability": round(float(probability[place, targets[place]]), 4),
+                    "suggested_probability": round(float(probability[place, chosen[place]]), 4),
+                }
+                for place in places[:_LISTED]
+            ],
+        },
+    )
+    return rows, [check]
+
+
+def check_balance(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
+    """Rows of the commonest label for one of the rarest; labels of the predefined test split that nothing is trained on."""
+    strata, checks = task.strata(rows), []
+    if params.on_untrained_label != "ignore" and (tested := is_test(rows)).any():
+        untrained = sorted(set(strata[tested]) - set(strata[~tested]))
+        broken = [int(row) for row in rows.index[strata.isin(untrained)]]
+        says = "each label of the test split is in the other rows too"
+        details = {"labels": untrained}
+        checks.append(
+            Check(
+                "untrained_label",
+                params.on_untrained_label,
+                says,
+                not untrained,
+                len(untrained),
+                0,
+                broken,
+                False,
+                details,
+            )
+        )
+    if params.on_imbalance != "ignore":
+        counts = strata.value_counts()
+        ratio = float(counts.max() / counts.min())
+        says = f"{params.max_imbalance:g} rows or fewer of the commonest label for one of the rarest"
+        checks.append(
+            Check("imbalance", params.on_imbalance, says, ratio <= params.max_imbalance, ratio, params.max_imbalance)
+        )
+    return rows, checks
+
+
+def _pairwise(given: list[list[str | None]]) -> list[dict[str, Any]]:
+    from sklearn.metrics import cohen_kappa_score
+
+    pairs = []
+    for i, j in combinations(range(max(map(len, given), default=0)), 2):
+        both = [
+            (names[i], names[j]) for names in given if len(names) > j and names[i] is not None and names[j] is not None
+        ]
+        if not both:
+            continue
+        first, second = (list(side) for side in zip(*both, strict=True))
+        constant = len({*first, *second}) == 1
+        pairs.append(
+            {
+                "annotators": [i + 1, j + 1],
+                "rows": len(both),
+                "percent": sum(a == b for a, b in both) / len(both),
+                "kappa": None if constant else float(cohen_kappa_score(first, second)),
+            }
+        )
+    return pairs
+
+
+def _out_of_fold(texts: list[str], targets: np.ndarray, params: Params) -> np.ndarray:
+    """Probabilities, float64 (n, k), each from a classifier that has not seen the row."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    # One against the rest with liblinear: the same accuracy as the multinomial fit and 5 times faster at 77 labels.
+    classifier = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", token_pattern=r"(?u)\b\w+\b"),
+        OneVsRestClassifier(LogisticRegression(C=10.0, solver="liblinear", tol=0.01, random_state=params.seed)),
+    )
+    folds = StratifiedKFold(params.label_folds, shuffle=True, random_state=params.seed)
+    return cross_val_predict(classifier, texts, targets, cv=folds, method="predict_proba")

@@ -1,0 +1,124 @@
+"""Parameters of ingest."""
+
+import codecs
+
+from pydantic import Field, field_validator, model_validator
+
+from fineline.errors import UsageError
+from fineline.params import StepParams
+from fineline.tasks import get_task
+
+# Columns that later steps read by these names: a kept column must not pass for one of them.
+RESERVED = frozenset({"id", "text", "label", "group", "annotators", "time", "split", "parent_id", "method"})
+
+
+class Params(StepParams):
+    """Where the rows are, what their columns are called, and how much may be wrong with them."""
+
+    task: str = Field("single_label", description="What the model will learn; decides which label columns a row has.")
+    source: str = Field(
+        min_length=1,
+        description="The labelled rows: a .csv, .tsv, .jsonl or .parquet file (.gz too for the text formats), a glob, "
+        "a folder of such files, a folder written by datasets' save_to_disk, hf://owner/name[@revision][:split], "
+        "dvc://repo@rev:path (repo: a path or URL of a git repository with DVC), or any fsspec URL (s3://, gs://, ...).",
+        json_schema_extra={"location": True},
+    )
+    test_source: str = Field(
+        "",
+        description="Rows kept apart as the test split, a location like source; '' when there are none.",
+        json_schema_extra={"location": True},
+    )
+    text_column: str = Field("text", min_length=1, description="Column that holds the text.")
+    label_column: str = Field("label", min_length=1, description="Column that holds the label.")
+    id_column: str = Field(
+        "", description="Column that holds a unique id per row; '' = ids are made from text and label."
+    )
+    group_column: str = Field(
+        "", description="Column whose equal values must stay in one split (customer, thread); '' = none."
+    )
+    time_column: str = Field(
+        "", description="Column that says when a row arose, for a split by time; kept as written; '' = none."
+    )
+    split_column: str = Field(
+        "",
+        description="Column with train, validation or test: 'test' rows are kept apart as the test split, the others "
+        "are split anew; '' = none.",
+    )
+    annotator_columns: list[str] = Field(
+        default_factory=list,
+        description="Columns with the label that each annotator gave, for the agreement in data_quality; [] = none.",
+    )
+    keep_columns: list[str] = Field(
+        default_factory=list, description="Further columns to keep as text, for slices in evaluate; [] = none."
+    )
+    encoding: str = Field(
+        "utf-8",
+        description="Encoding of text files, a name that Python knows (cp1252, utf-16, ...); for UTF-8 a byte order mark "
+        "is skipped.",
+    )
+    delimiter: str = Field(
+        "",
+        description=r"What separates cells, one character, \t for a tab; '' = by the file's name: ',' for .csv, tab for "
+        ".tsv. When given, files of any other name are read as delimited text too.",
+    )
+    max_bad_rows: int = Field(
+        10,
+        ge=0,
+        description="Rows that may be unreadable, over all files, before the step fails with exit code 3. Ten can still "
+        "be looked at one by one; more of them point to a wrong encoding, delimiter or export.",
+    )
+    max_cell_bytes: int = Field(
+        1_000_000,
+        ge=1,
+        le=16_000_000,
+        description="Largest size of a cell in bytes of UTF-8, 1 to 16,000,000; a larger one makes its row a bad row. No "
+        "model reads a text of 1 MB; such a cell is a file that slipped in or a lost quote.",
+    )
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        try:
+            return get_task(value).name
+        except UsageError as error:
+            raise ValueError(f"{error.what}; {error.hint}") from None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            "".encode(value)  # also refuses codecs that are no text encodings, such as base64
+            return codecs.lookup(value).name.removesuffix("-sig")
+        except LookupError:
+            raise ValueError("Python knows no text encoding of that name") from None
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        value = "\t" if value == r"\t" else value
+        if len(value) > 1 or value in ('"', "\r", "\n", "\0"):
+            raise ValueError("must be one character, and neither a quote nor a line break")
+        return value
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> "Params":
+        if self.text_column == self.label_column:
+            raise ValueError("text_column and label_column name the same column")
+        if self.test_source and self.test_source == self.source:
+            raise ValueError("test_source is the same place as source")
+        for name in ("annotator_columns", "keep_columns"):
+            columns = getattr(self, name)
+            if len(set(columns)) < len(columns) or "" in columns:
+                raise ValueError(f"{name} holds an empty or a repeated name")
+        if taken := sorted(RESERVED & set(self.keep_columns)):
+            raise ValueError(
+                f"keep_columns cannot keep {', '.join(taken)}: the dataset uses these names itself; name such a column "
+                "in id_column, group_column, time_column or split_column, or rename it"
+            )
+        return self
+
+    def columns(self) -> list[str]:
+        """The columns that every file must have."""
+        single = (self.id_column, self.group_column, self.time_column, self.split_column)
+        named = [self.text_column, self.label_column, *single, *self.annotator_columns, *self.keep_columns]
+        return list(dict.fromkeys(name for name in named if name))

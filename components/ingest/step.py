@@ -1,0 +1,197 @@
+"""Reads the source in a stream and writes one typed Parquet file, with what could not be read beside it."""
+
+import difflib
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.ingest.locations import File, find_files, redacted
+from components.ingest.params import Params
+from components.ingest.quarantine import QUARANTINE, Quarantine
+from components.ingest.reading import Table, open_table
+from components.ingest.rows import set_id, typed_row
+from components.ingest.seen import Seen, open_seen
+from fineline import artifacts
+from fineline.dataset import DATA, ROW_GROUP, describe, schema
+from fineline.errors import DataRejected, UsageError
+from fineline.progress import progress
+from fineline.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LABELS_LISTED = 1_000
+_BUFFERED_CHARACTERS = 32_000_000
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def run(*, params: Params, dataset: Path) -> str:
+    """Writes the dataset of `params.source` and `params.test_source`; gives its row count for people.
+
+    Raises UsageError for a place or column that is not there, DataRejected for data that cannot be read, ResourceError
+    for storage that does not answer. Refused rows outlive a failure in <dataset>.rejected.jsonl.
+    """
+    task = get_task(params.task)
+    files = _files(params)
+    rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
+    with artifacts.output(dataset) as folder:
+        try:
+            figures = _ingest(files, folder, params, task)
+        except DataRejected as error:
+            if not (folder / QUARANTINE).stat().st_size:
+                raise
+            (folder / QUARANTINE).replace(rejected)
+            raise DataRejected(error.what, f"{error.hint}; the refused rows are in {rejected}") from None
+        artifacts.write_manifest(
+            folder, step="ingest", kind="dataset", params=params.recorded(), inputs={}, figures=figures, task=task.name
+        )
+        rejected.unlink(missing_ok=True)
+    return _summary(figures)
+
+
+def _files(params: Params) -> list[tuple[File, bool]]:
+    """The files to read, each with whether all of its rows belong to the test split."""
+    files = [(file, file.split == "test") for file in find_files(params.source, params.delimiter)]
+    if params.test_source:
+        found = find_files(params.test_source, params.delimiter)
+        if len(splits := sorted({file.split for file in found if file.split})) > 1:
+            raise UsageError(
+                f"ingest.test_source {redacted(params.test_source)} has several splits: {', '.join(splits)}",
+                "name one: add ':test' to a hub id, '/test' to a folder",
+            )
+        files += [(file, True) for file in found]
+    return files
+
+
+def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, task: Task) -> dict[str, Any]:
+    """Writes data.parquet and quarantine.jsonl into `folder`; gives the figures of the manifest."""
+    present = {
+        "group": params.group_column,
+        "annotators": params.annotator_columns,
+        "time": params.time_column,
+        "split": params.split_column or any(test for _file, test in files),
+    }
+    columns = schema(task, [name for name, value in present.items() if value], params.keep_columns)
+    sources: list[dict[str, Any]] = []
+    with (folder / QUARANTINE).open("w", encoding="utf-8") as stream, open_seen(folder / "seen.sqlite") as seen:
+        quarantine = Quarantine(stream, params.max_bad_rows)
+        rows = _rows(files, params, task, seen, quarantine, sources)
+        labels = _write(progress(rows, "ingest"), folder / DATA, columns, task)
+        quarantine.check()
+        for role, wanted in (("source", False), ("test_source", True)):
+            read = [entry["rows"] for entry, (_file, test) in zip(sources, files, strict=True) if test == wanted]
+            if read and not sum(read):
+                reason = f": {quarantine.summary()}" if quarantine.count else ""
+                raise DataRejected(f"ingest.{role} has no row that can be read{reason}", "give a file with rows")
+    figures: dict[str, Any] = {
+        "rows": sum(entry["rows"] for entry in sources),
+        "quarantined": quarantine.count,
+        "sources": sources,
+    }
+    return {**figures, "labels": labels} if labels else figures
+
+
+def _rows(
+    files: Sequence[tuple[File, bool]],
+    params: Params,
+    task: Task,
+    seen: Seen,
+    quarantine: Quarantine,
+    sources: list[dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """Every good row of every file, with its id. Adds to `sources` what each file gave, once it is read."""
+    label_columns = [field.name for field in task.fields()]
+    numeric: dict[bool, tuple[str, str]] = {}
+    for file, test in files:
+        accepted = refused = 0
+        kinds: dict[bool, str] = {}
+        with open_table(file, params.columns(), params.encoding, params.delimiter) as table:
+            _check_columns(table, file, params)
+            for record in table.records:
+                try:
+                    row = typed_row(record, params, task, table.class_names, test)
+                    set_id(row, label_columns, seen, f"{file.name} line {record.line}")
+                except ValueError as reason:
+                    quarantine.add(file.name, record, str(reason))
+                    refused += 1
+                    continue
+                accepted += 1
+                for label in (row[name] for name in label_columns):
+                    if isinstance(label, str):
+                        kinds.setdefault(_is_number(label), label)
+                yield row
+            source = {"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused}
+            sources.append({**source, "revision": file.revision} if file.revision else source)
+        if len(kinds) == 1:
+            ((kind, label),) = kinds.items()
+            numeric.setdefault(kind, (file.shown, label))
+        if len(numeric) == 2:
+            raise DataRejected(
+                f"every label is a number in {numeric[True][0]} (such as {numeric[True][1]!r}) "
+                f"and text in {numeric[False][0]} (such as {numeric[False][1]!r})",
+                "write the labels the same way in all files",
+            )
+
+
+def _check_columns(table: Table, file: File, params: Params) -> None:
+    if not table.columns:  # nothing readable yet: the rows themselves will tell
+        return
+    missing = [name for name in params.columns() if name not in table.columns]
+    if not missing:
+        return
+    listed = ", ".join(repr(name[:60]) for name in table.columns[:50])
+    alone = table.columns[0] if len(table.columns) == 1 else ""
+    if separator := next((mark for mark in ("\t", ";", "|", ",") if mark in alone), ""):
+        hint = f"cells seem to be separated by {separator!r}: set ingest.delimiter"
+    else:
+        close = difflib.get_close_matches(missing[0], table.columns, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint += "name the columns in ingest.text_column, ingest.label_column and the like"
+    raise UsageError(f"{file.shown} has no column {', '.join(map(repr, missing))}; it has {listed}", hint)
+
+
+def _write(rows: Iterator[dict[str, Any]], path: Path, columns: "pa.Schema", task: Task) -> dict[str, int]:
+    """Writes `rows` to Parquet, a row group at a time; gives the count of each label, none when there are over 1,000."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    label_columns = [field.name for field in task.fields()]
+    counts: Counter[str] = Counter()
+    few = True
+    buffer: list[dict[str, Any]] = []
+    size = 0
+    with pq.ParquetWriter(path, columns, compression="zstd") as writer:
+
+        def flush() -> None:
+            nonlocal few, size
+            table = pa.Table.from_pylist(buffer, schema=columns)
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            if few:
+                counts.update(task.strata(table.select(label_columns).to_pandas()).tolist())
+                few = len(counts) <= _LABELS_LISTED
+            buffer.clear()
+            size = 0
+
+        for row in rows:
+            buffer.append(row)
+            size += sum(len(value) for value in row.values() if isinstance(value, str))
+            if len(buffer) >= ROW_GROUP or size >= _BUFFERED_CHARACTERS:
+                flush()
+        if buffer:
+            flush()
+    return dict(sorted(counts.items())) if few else {}
+
+
+@functools.lru_cache(maxsize=4_096)
+def _is_number(label: str) -> bool:
+    return bool(_NUMBER.fullmatch(label))
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    files = len(figures["sources"])
+    labels = f", {len(figures['labels'])} labels" if "labels" in figures else ""
+    refused = f", {figures['quarantined']} in {QUARANTINE}" if figures["quarantined"] else ""
+    return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{refused}"

@@ -1,0 +1,506 @@
+"""data_quality: what is found, what leaves and why, and what is left for the user to read."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.data_quality.params import Params
+from components.data_quality.texts import mask
+from fineline import artifacts
+from tests.conftest import PROJECT, REAL_DATA, files_of, make_rows, write_dataset
+
+CARD = "4111 1111 1111 1111"
+CALM = {"on_near_duplicates": "ignore", "on_label_errors": "ignore"}
+"""Checks that random words trigger; off where a test looks at another one."""
+
+
+def with_rows(rows: pd.DataFrame, *more: dict[str, Any]) -> pd.DataFrame:
+    """`rows` and further ones; what a further row does not say, it has from the first."""
+    first = rows.iloc[0].to_dict()
+    added = [{**first, "id": f"extra{number}", **row} for number, row in enumerate(more)]
+    return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
+
+
+class Outcome:
+    """What one run left on disk."""
+
+    def __init__(self, folder: Path, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        self.clean_folder, self.quality_folder = folder / "clean", folder / "quality"
+        self.wrote_clean = self.clean_folder.exists()
+        self.clean = pd.read_parquet(self.clean_folder / "data.parquet") if self.wrote_clean else None
+        if self.quality_folder.exists():
+            self.summary = json.loads((self.quality_folder / "quality.json").read_text())
+            self.checks = {check["name"]: check for check in self.summary["checks"]}
+            left = pd.read_parquet(self.quality_folder / "quarantine.parquet")
+            self.left = dict(zip(left["id"], left["reason"], strict=True))
+            self.report = (self.quality_folder / "report.html").read_text()
+
+
+@pytest.fixture
+def check(run_step, tmp_path):
+    """check(rows, **params) -> Outcome of the step on these rows."""
+
+    def run(rows: pd.DataFrame | Path, name: str = "run", **params: Any) -> Outcome:
+        folder = tmp_path / name
+        source = rows if isinstance(rows, Path) else write_dataset(folder / "dataset", rows, "ingest")
+        paths = {"dataset": source, "clean": folder / "clean", "quality": folder / "quality"}
+        return Outcome(folder, *run_step("data_quality", params, **paths))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def messy(rows):
+    """The tiny rows with one of each defect, two annotators and a channel; ids tell the defect."""
+    long = " ".join(["please"] * 140)
+    texts = list(rows["text"])
+    defects = [
+        {"id": "empty", "text": "  "},
+        {"id": "short", "text": "x"},
+        {"id": "huge", "text": "why " * 2000},
+        {"id": "copy", "text": texts[0].upper() + "!", "label": rows["label"][0]},
+        {"id": "conflict_a", "text": "both of these"},
+        {"id": "conflict_b", "text": "Both of these?", "label": "transfer"},
+        {"id": "near_a", "text": f"{long} sent the wire to the wrong recipient on monday", "label": "transfer"},
+        {"id": "near_b", "text": f"{long} sent the wire to the wrong recipients on monday", "label": "transfer"},
+        {"id": "mojibake", "text": "the cafÃ© till declined my card"},
+        {"id": "lost", "text": "the caf\ufffd machine declined it"},
+        {"id": "control", "text": "pin\x00 and chip"},
+        {"id": "personal", "text": f"jane.doe@example.org lost {CARD}, call +44 20 7946 0958"},
+    ]
+    mixed = with_rows(rows, *defects)
+    mixed["annotators"] = [[label, label] for label in mixed["label"]]
+    return mixed
+
+
+def test_each_defect_is_found_and_leaves_or_stays(check, messy):
+    outcome = check(messy, on_near_duplicates="warn")
+    assert outcome.code == 0, outcome.err
+    assert outcome.left == {
+        "empty": "missing_text",
+        "short": "text_length",
+        "huge": "text_length",
+        "copy": "duplicates",
+        "conflict_a": "conflicts",
+        "conflict_b": "conflicts",
+    }
+    found = {name: check["rows"] for name, check in outcome.checks.items() if check["rows"]}
+    found.pop("label_errors", None)
+    assert found == {
+        "mojibake": 1,
+        "missing_text": 1,
+        "text_length": 2,
+        "control_characters": 1,
+        "replacement_characters": 1,
+        "personal_data": 1,
+        "conflicts": 2,
+        "duplicates": 1,
+        "near_duplicates": 1,
+        "truncation": 2,
+    }
+    assert outcome.checks["near_duplicates"]["details"]["examples"] == [["near_a", "near_b"]]
+    assert outcome.checks["control_characters"]["examples"] == ["control"]
+    assert outcome.checks["truncation"]["details"]["labels"]["transfer"]["truncated"] == 2
+    kept = outcome.clean.set_index("id")["text"]
+    assert len(kept) == len(messy) - 6
+    assert kept["mojibake"] == "the café till declined my card"
+    assert CARD in kept["personal"]
+    assert f"{len(kept)} of {len(messy)} rows stay, 6 in quarantine" in outcome.out
+
+
+def test_files_schema_and_manifests(check, messy):
+    outcome = check(messy, **CALM)
+    assert files_of(outcome.clean_folder) == {"data.parquet", "manifest.json", "run.json"}
+    assert files_of(outcome.quality_folder) == {
+        "quality.json",
+        "quarantine.parquet",
+        "report.html",
+        "manifest.json",
+        "run.json",
+    }
+    source = outcome.clean_folder.parent / "dataset"
+    schema = pq.read_schema(source / "data.parquet")
+    assert pq.read_schema(outcome.clean_folder / "data.parquet") == schema
+    quarantine = pq.read_schema(outcome.quality_folder / "quarantine.parquet")
+    assert quarantine == schema.append(pa.field("reason", pa.string()))
+    clean, quality = artifacts.verify(outcome.clean_folder), artifacts.verify(outcome.quality_folder)
+    assert (clean.kind, quality.kind, clean.task) == ("dataset", "quality", "single_label")
+    assert clean.inputs == quality.inputs == {"dataset": artifacts.read_manifest(source).digest}
+    assert clean.figures["rows_in"] == len(messy)
+    assert clean.figures["rows"] == len(outcome.clean)
+    assert clean.figures["quarantined"] == 6
+    assert "model" not in clean.params
+
+
+def test_same_input_same_bytes(check, messy):
+    first, second = check(messy, "first"), check(messy, "second")
+    for name in ("clean_folder", "quality_folder"):
+        a, b = getattr(first, name), getattr(second, name)
+        assert (a / "manifest.json").read_bytes() == (b / "manifest.json").read_bytes()
+    assert first.report == second.report
+
+
+def test_every_severity_parameter_belongs_to_a_check(check, messy):
+    named = {name.removeprefix("on_") for name in Params.model_fields if name.startswith("on_")}
+    rows = messy.assign(split=["test" if number % 5 == 0 else None for number in range(len(messy))])
+    all_on = check(rows, "on", labels=["card", "login", "transfer"])
+    assert set(all_on.checks) == named | {"classes"}
+    all_off = check(rows, "off", **{f"on_{name}": "ignore" for name in named})
+    assert set(all_off.checks) == {"classes"}
+    assert len(all_off.clean) == len(rows)
+    pd.testing.assert_series_equal(all_off.clean["text"], rows["text"])
+
+
+def test_report_is_one_file_without_network_or_personal_data(check, messy):
+    report = check(messy).report
+    assert report.count("<svg") >= 4
+    for forbidden in ("<script", "<link", "src=", "@import", "url(http", CARD, "jane.doe@example.org", "7946 0958"):
+        assert forbidden not in report
+    for title in ("Checks", "What left, and why", "Rows per label", "Text length", "Texts cut off, per label"):
+        assert f"<h2>{title}</h2>" in report
+    for title in ("One text, several labels", "Repeated texts", "Near-duplicates", "Annotator agreement"):
+        assert f"<h2>{title}</h2>" in report
+
+
+@pytest.mark.parametrize(
+    ("defect", "name", "params"),
+    [
+        ({"text": ""}, "missing_text", {}),
+        ({"text": "y"}, "text_length", {}),
+        ({"text": "please wait " * 30}, "text_length", {"max_characters": 300}),
+        ({"label": "crad", "text": "pin of the till"}, "unknown_label", {"labels": ["card", "transfer", "login"]}),
+        ({"text": "chip\x07 machine"}, "control_characters", {}),
+        ({"text": "chip \ufffd machine"}, "replacement_characters", {}),
+        ({"text": "chip Ã© machine"}, "mojibake", {}),
+        ({"text": f"chip {CARD}"}, "personal_data", {}),
+        ({}, "duplicates", {}),
+        ({"label": "transfer"}, "conflicts", {}),
+        ({"text": "please " * 40}, "truncation", {"max_length": 30, "max_truncated_share": 0}),
+        ({"label": "fraud", "text": "wire of a stranger"}, "rare_label", {"min_label_share": 0.01}),
+        ({"annotators": ["card", "login"], "text": "app of my card"}, "disagreement", {"min_agreement": 1}),
+    ],
+)
+@pytest.mark.parametrize("severity", ["quarantine", "reject"])
+def test_severities(check, rows, defect, name, params, severity):
+    if "annotators" in defect:
+        rows = rows.assign(annotators=[[label, label] for label in rows["label"]])
+    outcome = check(with_rows(rows, defect), **{**CALM, **params, f"on_{name}": severity})
+    assert not outcome.checks[name]["passed"]
+    if severity == "reject":
+        assert outcome.code == 3
+        assert not outcome.wrote_clean
+        assert name in outcome.err
+        assert str(outcome.quality_folder / "report.html") in outcome.err
+        assert "Traceback" not in outcome.err
+        assert "Rejected: " in outcome.report
+        return
+    assert outcome.code == 0, outcome.err
+    expected = {"extra0": name, "r0": name} if name == "conflicts" else {"extra0": name}
+    assert outcome.left == expected
+    assert len(outcome.clean) == len(rows) + 1 - len(expected)
+
+
+def test_warnings_take_nothing_out(check, messy):
+    severities = {name: "warn" for name in Params.model_fields if name.startswith("on_")}
+    outcome = check(messy, min_rows=1000, max_imbalance=1, **severities)
+    assert outcome.code == 0, outcome.err
+    assert outcome.left == {}
+    warned = {name for name, found in outcome.checks.items() if found["outcome"] == "warning"}
+    assert warned >= {"missing_text", "mojibake", "duplicates", "conflicts", "few_rows", "imbalance", "near_duplicates"}
+    pd.testing.assert_series_equal(outcome.clean["text"], messy["text"])
+
+
+def test_patterns(check, rows):
+    patterns = [
+        {"name": "no_links", "pattern": r"https?://", "must_match": False, "severity": "quarantine"},
+        {"name": "words", "pattern": r"(?<=\w) (?=\w)", "severity": "warn"},
+    ]
+    outcome = check(with_rows(rows, {"text": "see http://x.example"}, {"text": "declined"}), patterns=patterns, **CALM)
+    assert outcome.left == {"extra0": "pattern:no_links"}
+    assert outcome.checks["pattern:words"]["examples"] == ["extra1"]
+
+
+def test_repeated_ids_reject(check, rows):
+    outcome = check(with_rows(rows, {"id": "r3", "text": "till of the card"}))
+    assert outcome.code == 3
+    assert "repeated_id (2, bound 0" in outcome.err
+    assert outcome.checks["repeated_id"]["examples"] == ["r3", "r3"]
+
+
+def test_all_rejecting_checks_are_named(check, rows):
+    outcome = check(rows[:6], on_imbalance="reject", labels=["card", "login"])
+    assert outcome.code == 3
+    assert "rejected by 2 checks: unknown_label" in outcome.err
+    assert "few_rows (6, bound 50" in outcome.err
+
+
+@pytest.mark.parametrize("on_few_rows", ["reject", "ignore"])
+def test_one_class_only(check, rows, on_few_rows):
+    outcome = check(rows[rows["label"] == "card"].reset_index(drop=True), on_few_rows=on_few_rows)
+    assert outcome.code == 3
+    assert "classes (1, bound 2" in outcome.err
+    assert not outcome.wrote_clean
+    assert "<svg" in outcome.report
+
+
+def test_one_class_left_after_quarantine(check, rows):
+    outcome = check(rows, labels=["card", "loan"], on_unknown_label="quarantine", on_few_rows="ignore")
+    assert outcome.code == 3
+    assert "classes (1" in outcome.err
+
+
+def test_no_row_left(check, rows):
+    outcome = check(rows, min_characters=4000)
+    assert outcome.code == 3
+    assert "rows_left" in outcome.err
+    assert len(outcome.left) == len(rows)
+
+
+def test_absent_texts_leave_whole(check, rows, tmp_path):
+    """A Parquet file of another maker may hold nulls."""
+    folder = write_dataset(tmp_path / "dataset", rows, "ingest")
+    table = pa.Table.from_pandas(
+        with_rows(rows, {"text": None}, {"label": None, "text": "wire of mine"}), preserve_index=False
+    )
+    pq.write_table(table, folder / "data.parquet")
+    artifacts.write_manifest(
+        folder, step="ingest", kind="dataset", params={}, inputs={}, figures={}, task="single_label"
+    )
+    outcome = check(folder, **CALM)
+    assert outcome.left == {"extra0": "missing_text", "extra1": "missing_label"}
+
+
+def test_rows_of_the_test_split_stay(check, rows):
+    """A copy between training and test costs the training row; what is within the test split is only counted."""
+    texts = list(rows["text"])
+    rows = rows.assign(split=["test" if number >= 120 else None for number in range(len(rows))])
+    plus = with_rows(
+        rows,
+        {"id": "train_copy_of_test", "text": texts[130].upper(), "label": rows["label"][130]},
+        {"id": "test_copy_of_train", "text": texts[5].upper(), "label": rows["label"][5], "split": "test"},
+        {"id": "test_copy_of_test", "text": texts[140] + "!", "label": rows["label"][140], "split": "test"},
+        {"id": "train_against_test", "text": texts[121], "label": "card" if rows["label"][121] != "card" else "login"},
+        {"id": "test_near_train", "text": f"{texts[7]} {texts[8]}", "label": rows["label"][7], "split": "test"},
+        {"id": "train_near_test", "text": f"{texts[7]} {texts[8]} of", "label": rows["label"][7]},
+    )
+    outcome = check(plus, on_near_duplicates="quarantine", on_label_errors="quarantine", near_duplicate_threshold=0.9)
+    assert outcome.code == 0, outcome.err
+    assert set(outcome.clean["id"]) >= set(plus["id"][plus["split"] == "test"])
+    assert {name: outcome.left.get(name) for name in ("train_copy_of_test", "r5", "train_against_test")} == {
+        "train_copy_of_test": "duplicates",
+        "r5": "duplicates",
+        "train_against_test": "conflicts",
+    }
+    assert outcome.left["train_near_test"] == "near_duplicates"
+    details = outcome.checks["duplicates"]["details"]
+    assert (details["between_training_and_test"], details["within_test"]) == (2, 1)
+    assert outcome.checks["near_duplicates"]["details"]["pairs_between_training_and_test"] == 1
+
+
+def test_label_only_in_the_test_split(check, rows):
+    rows = rows.assign(split=[None] * len(rows))
+    rows = with_rows(rows, {"label": "fraud", "text": "a stranger has it", "split": "test"})
+    outcome = check(rows, **CALM)
+    assert outcome.code == 3
+    assert "untrained_label" in outcome.err
+    assert outcome.checks["untrained_label"]["details"]["labels"] == ["fraud"]
+    assert check(rows, "leave", on_untrained_label="quarantine", **CALM).left == {"extra0": "untrained_label"}
+
+
+def test_texts_of_signs_are_no_duplicates(check, rows):
+    outcome = check(with_rows(rows, {"text": "😀😀"}, {"text": "👍👍"}, {"text": "?!", "label": "login"}), **CALM)
+    assert outcome.left == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"my card {CARD} is gone", "my card <CARD> is gone"),
+        ("card 5500-0000-0000-0004.", "card <CARD>."),
+        ("amex 378282246310005", "amex <CARD>"),
+        ("no card 4111 1111 1111 1112", "no card 4111 1111 1111 1112"),
+        ("write a.b+c@mail.example.org now", "write <EMAIL> now"),
+        ("an @ alone, a@b", "an @ alone, a@b"),
+        ("call +44 20 7946 0958 now", "call <PHONE> now"),
+        ("call (020) 7946-0958", "call <PHONE>"),
+        ("apply 08452810075over18", "apply <PHONE>over18"),
+        ("ring 555-123-4567.", "ring <PHONE>."),
+        ("on 01.02.2024 10:30 I paid 1,250.00", "on 01.02.2024 10:30 I paid 1,250.00"),
+        ("on 2024-02-01 it was 12 of 4000", "on 2024-02-01 it was 12 of 4000"),
+        ("IBAN GB33 BUKB 2020 1555 5555 55", "IBAN GB33 BUKB 2020 1555 5555 55"),
+        ("order 123456789", "order 123456789"),
+    ],
+)
+def test_mask(text, masked):
+    assert mask(text)[0] == masked
+
+
+def test_mask_is_linear_in_a_huge_text():
+    for text in ("a" * 2_000_000, "1 " * 1_000_000, "1" * 2_000_000, "a@" * 1_000_000):
+        mask(text)
+
+
+def test_masked_rows_are_counted_and_compared_masked(check, rows):
+    texts = [{"text": f"paid with {CARD} twice"}, {"text": "paid with 5500 0000 0000 0004 twice"}]
+    outcome = check(with_rows(rows, *texts), mask=True, on_personal_data="reject", **CALM)
+    assert outcome.code == 0
+    assert outcome.checks["personal_data"]["outcome"] == "masked"
+    assert outcome.checks["personal_data"]["details"] == {"found": {"email": 0, "phone": 0, "card": 2}, "masked": 2}
+    assert outcome.left == {"extra1": "duplicates"}
+    assert outcome.clean.set_index("id")["text"]["extra0"] == "paid with <CARD> twice"
+
+
+def test_agreement_of_three_annotators(check, rows):
+    """90 of 150 rows say card for the second, who should say card, login, transfer in turn; the third is mostly absent."""
+    labels = list(rows["label"])
+    second = ["card" if number < 90 else label for number, label in enumerate(labels)]
+    third = [labels[number] if number < 4 else None for number in range(len(labels))]
+    named = rows.assign(annotators=[list(row) for row in zip(labels, second, third, strict=True)])
+    outcome = check(named, **CALM)
+    agreement = outcome.checks["disagreement"]
+    pairs = {tuple(pair["annotators"]): pair for pair in agreement["details"]["pairs"]}
+    observed = 90 / 150
+    expected = (1 / 3) * (110 / 150) + 2 * (1 / 3) * (20 / 150)
+    assert pairs[1, 2]["percent"] == pytest.approx(observed)
+    assert pairs[1, 2]["kappa"] == pytest.approx((observed - expected) / (1 - expected))
+    assert (pairs[1, 3]["rows"], pairs[1, 3]["percent"], pairs[1, 3]["kappa"]) == (4, 1.0, 1.0)
+    assert agreement["outcome"] == "warning"
+    assert agreement["rows"] == 60
+    assert agreement["details"]["lowest_labels"] == pytest.approx({"login": 0.4, "transfer": 0.4, "card": 1.0})
+
+
+def test_agreement_where_all_say_one_label(check, rows):
+    ones = rows.assign(annotators=[["card", "card"] if label == "card" else [label] for label in rows["label"]])
+    agreement = check(ones, **CALM).checks["disagreement"]
+    assert agreement["details"]["pairs"] == [{"annotators": [1, 2], "rows": 50, "percent": 1.0, "kappa": None}]
+    assert agreement["passed"]
+
+
+def test_planted_label_errors_are_found(check):
+    rows = make_rows(600, seed=4).drop_duplicates("text", ignore_index=True)
+    planted = set(random.Random(5).sample(list(rows["id"]), 24))
+    order = ["card", "login", "transfer"]
+    truth = dict(zip(rows["id"], rows["label"], strict=True))
+    rows["label"] = [
+        order[(order.index(label) + 1) % 3] if identity in planted else label
+        for identity, label in zip(rows["id"], rows["label"], strict=True)
+    ]
+    outcome = check(rows, on_label_errors="quarantine", on_near_duplicates="ignore")
+    suspects = outcome.checks["label_errors"]["details"]["suspects"]
+    found = {entry["id"] for entry in suspects}
+    assert len(found & planted) / len(found) >= 0.9
+    assert len(found & planted) / len(planted) >= 0.8
+    assert all(entry["suggested"] == truth[entry["id"]] for entry in suspects if entry["id"] in planted)
+    assert set(outcome.left) == found
+    assert set(outcome.left.values()) == {"label_errors"}
+    assert "<h2>Likely label errors</h2>" in outcome.report
+
+
+def test_a_classifier_that_knows_nothing_takes_nothing_out(check, rows):
+    guessing = random.Random(0)
+    noisy = rows.assign(label=[guessing.choice(["card", "login", "transfer"]) for _ in range(len(rows))])
+    outcome = check(noisy, on_label_errors="quarantine", label_error_confidence=0.34, on_near_duplicates="ignore")
+    errors = outcome.checks["label_errors"]
+    assert not errors["details"]["trusted"]
+    assert errors["rows"] > 0
+    assert outcome.left == {}
+    assert "read this list as hints only" in outcome.report
+
+
+def test_truncation_uses_the_given_tokenizer(check, rows, pretrained):
+    """The tiny tokenizer knows these words: one token each, and two special ones."""
+    words = rows["text"].str.split().str.len() + 2
+    outcome = check(rows, model=str(pretrained), max_length=10, max_truncated_share=0.5, **CALM)
+    assert outcome.checks["truncation"]["rows"] == int((words > 10).sum())
+    assert outcome.checks["truncation"]["details"]["tokens"]["max"] == words.max()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"min_characters": 9, "max_characters": 5}, "min_characters (9) is above max_characters (5)"),
+        ({"labels": ["card"]}, "give at least 2 labels"),
+        ({"patterns": [{"name": "x", "pattern": "("}]}, "not a regular expression"),
+        ({"patterns": [{"name": "x", "pattern": "a"}, {"name": "x", "pattern": "b"}]}, "the same name"),
+        ({"patterns": [{"name": "x", "pattern": "a", "must": True}]}, "unknown parameter"),
+        ({"on_conflicts": "delete"}, "on_conflicts = 'delete'"),
+        ({"on_duplicate": "warn", "max_length": 3, "min_agreement": 2}, "3 parameters are wrong"),
+        ({"model": "bundled:nothing"}, "no bundled model 'nothing'"),
+        ({"model": "./nowhere"}, "does not exist"),
+    ],
+)
+def test_wrong_parameters(check, rows, params, words):
+    outcome = check(rows, **params)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not outcome.wrote_clean
+
+
+def test_wrong_dataset(check, rows, tmp_path):
+    outcome = check(tmp_path / "nothing")
+    assert outcome.code == 2
+    assert "does not exist" in outcome.err
+    folder = write_dataset(tmp_path / "changed", rows, "ingest")
+    content = bytearray((folder / "data.parquet").read_bytes())
+    content[100] ^= 1
+    (folder / "data.parquet").write_bytes(content)
+    outcome = check(folder, "second")
+    assert outcome.code == 2
+    assert "was changed after it was made" in outcome.err
+
+
+def test_numbers_as_kubeflow_gives_them(check, rows):
+    assert check(rows, max_length=128.0, min_rows=50.0, seed=13.0, label_folds=5.0, **CALM).code == 0
+
+
+def test_runs_without_torch(rows, tmp_path):
+    folder = write_dataset(tmp_path / "dataset", rows, "ingest")
+    flags = [
+        "--dataset",
+        str(folder),
+        "--clean",
+        str(tmp_path / "c"),
+        "--quality",
+        str(tmp_path / "q"),
+        "--params",
+        "{}",
+    ]
+    script = (
+        "import sys\n"
+        "from components.data_quality.__main__ import STEP\n"
+        "from fineline.step import main\n"
+        "heavy = {'torch', 'pandas', 'great_expectations', 'sklearn', 'pydantic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        f"code = main(STEP, {flags!r})\n"
+        "assert code == 0, code\n"
+        "assert 'great_expectations' in sys.modules and 'cleanlab' in sys.modules\n"
+        "assert not {'torch', 'transformers', 'mlflow'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "150 of 150 rows stay" in done.stdout
+
+
+@pytest.mark.real_data
+def test_sms_spam(check, tmp_path):
+    source = REAL_DATA / "sms_spam" / "all.csv"
+    if not source.is_file():
+        pytest.skip(f"{source} is absent")
+    rows = pd.read_csv(source, dtype=str, keep_default_na=False)
+    rows.insert(0, "id", [f"r{number}" for number in range(len(rows))])
+    outcome = check(rows)
+    assert outcome.code == 0, outcome.err
+    assert outcome.checks["duplicates"]["left"] == 443
+    assert outcome.checks["mojibake"]["details"]["repaired"] == 35
+    assert outcome.checks["label_errors"]["details"]["classifier_accuracy"] > 0.97
+    assert len(outcome.clean) == 5131
