@@ -153,10 +153,22 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """What run.json beside the manifest says of the run that made `folder`: seconds, mlflow_run_id, line."""
+    path = folder / RUN
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def read_run_id(folder: Path) -> str:
     """The MLflow run id kept beside the manifest of `folder`, or ''."""
-    path = folder / RUN
-    return json.loads(path.read_text(encoding="utf-8")).get("mlflow_run_id", "") if path.is_file() else ""
+    return read_run(folder).get("mlflow_run_id", "")
+
+
+def note(folder: Path, **more: Any) -> None:
+    """Adds to run.json of a finished artifact folder."""
+    partial = folder.with_name(f".{folder.name}.run.partial")
+    write_json(partial, {**read_run(folder), **more})
+    partial.replace(folder / RUN)
 
 
 def digest_of(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 # Strings that hold a figure: 19.0% · 0.9213 · 0.8520 to 0.8758 · +0.025 (+0.012 to +0.039)
 _FIGURE = re.compile(r"[+-]?[\d.,]+%?( to [+-]?[\d.,]+| \([+-]?[\d.,]+ to [+-]?[\d.,]+\))?|")
 _NAMES_WITH_COUNTS = 30
+_LONG_NAME = 22
 _WIDTH = 10  # inches; fills a card at a legible size of letters
 
 
@@ -48,7 +49,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], tones: Sequence
 
     def cell(value: Any, tag: str, right: bool, tone: str = "") -> str:
         classes = " ".join(filter(None, ["n" if right else "", tone]))
-        return f'<{tag} class="{classes}">{html.escape(shown(value))}</{tag}>'
+        return f'<{tag} class="{classes}">{_breakable(html.escape(shown(value)))}</{tag}>'
 
     head = "".join(cell(header, "th", numeric[i]) for i, header in enumerate(headers))
     lines = []
@@ -57,6 +58,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], tones: Sequence
         cells = [cell(value, "td", numeric[i], tone if i == len(row) - 1 else "") for i, value in enumerate(row)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _breakable(text: str) -> str:
+    """A long name may break after its underscores, or it would squeeze the other columns."""
+    return text if len(text) <= _LONG_NAME or " " in text else text.replace("_", "_<wbr>")
 
 
 def _is_figure(value: Any) -> bool:

@@ -43,10 +43,14 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
 
     def work() -> str:
+        from fineline.artifacts import note
         from fineline.params import load_params
 
         params_model, run = step.load()
-        return run(params=load_params(params_model, step.name, flags.params), **paths)
+        line = run(params=load_params(params_model, step.name, flags.params), **paths)
+        for name in step.outputs:
+            note(paths[name], line=line)
+        return line
 
     code, line = guarded(work, step.name)
     if code == 0:

@@ -163,6 +163,26 @@ def model(tmp_path_factory: pytest.TempPathFactory, splits: Path) -> Path:
     return folder
 
 
+def make_bundle(folder: Path, model: Path, splits: Path) -> Path:
+    """The bundle that ships of `model`, exported and quantized by the steps themselves."""
+    from components.export_onnx import params as export_params
+    from components.export_onnx import step as export_onnx
+    from components.quantize import params as quantize_params
+    from components.quantize import step as quantize
+
+    export_onnx.run(params=export_params.Params(), model=model, splits=splits, onnx=folder / "onnx")
+    quantize.run(
+        params=quantize_params.Params(select="smallest"), onnx=folder / "onnx", splits=splits, bundle=folder / "bundle"
+    )
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, model: Path, splits: Path) -> Path:
+    """The bundle of `model`: the smallest candidate that keeps its predictions."""
+    return make_bundle(tmp_path_factory.mktemp("bundle"), model, splits)
+
+
 @pytest.fixture
 def run_step(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """run_step("split", {"test_share": 0.2}, dataset=folder, splits=folder) -> (exit code, stdout, stderr), in this process."""

@@ -1,0 +1,119 @@
+"""export_onnx: the trained model as an fp32 bundle, and the proof that both answer alike."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components.export_onnx import parity
+from components.export_onnx.params import Params
+from fineline import artifacts, tracking
+from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
+from fineline.dataset import read_splits
+from fineline.errors import GateRejected, UsageError
+from fineline.models import model_folder
+from fineline.tasks import get_task
+
+_DIGITS = 7  # of differences of logits; fp32 carries no more
+
+
+def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
+    """Writes the bundle `onnx`. Raises GateRejected, and leaves no output, when it does not answer as `model` does."""
+    config = _config(model)
+    artifacts.verify(splits)
+    task = get_task(config["task"])
+    rows = read_splits(splits)
+    pools = {name: rows[name]["text"].tolist() for name in ("validation", "train", "test")}
+    chosen = parity.choose_texts(pools, params.parity_texts)
+    texts = [text for part in chosen.values() for text in part]
+
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    from components.export_onnx import graph
+
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    if tokenizer.pad_token_id is None:
+        raise UsageError(f"the tokenizer of {model} has no padding token", "train with a tokenizer that has one")
+    trained = task.load_model(model, config["labels"]).eval()
+    names = graph.input_names(trained, tokenizer)
+    # before the export: an exporter may change what the same model answers afterwards
+    expected = parity.torch_answers(trained, tokenizer, names, texts, config["max_length"])
+
+    with artifacts.output(onnx) as folder:
+        graph.export(trained, task, names, params.opset, folder)
+        shutil.copyfile(model / TOKENIZER, folder / TOKENIZER)
+        description: dict[str, Any] = {
+            "task": task.name,
+            "labels": config["labels"],
+            "max_length": config["max_length"],
+            "temperature": 1.0,
+            "precision": "fp32",
+            "inputs": names,
+            "pad_token_id": tokenizer.pad_token_id,
+            "windowing": None,
+            "thresholds": None,
+        }
+        artifacts.write_json(folder / CONFIG, description)
+        bundle = open_bundle(folder)
+        differences = parity.compare(task, expected, parity.bundle_answers(bundle, texts))
+        _gate(params, differences, len(texts))
+        description |= {"golden": golden(bundle), "golden_tolerance": params.golden_tolerance}
+        artifacts.write_json(folder / CONFIG, description)
+        lengths = [len(tokens) for tokens in expected[0]]
+        artifacts.write_json(
+            folder / "parity.json",
+            {
+                **differences,
+                "max_difference": round(differences["max_difference"], _DIGITS),
+                "bound": params.max_difference,
+                "texts": {"all": len(texts), **{name: len(part) for name, part in chosen.items()}},
+                "tokens": {"shortest": min(lengths), "longest": max(lengths), "lengths": len(set(lengths))},
+            },
+        )
+        figures = {
+            "max_difference": round(differences["max_difference"], _DIGITS),
+            "texts": len(texts),
+            "bytes": sum(path.stat().st_size for path in model_files(folder)),
+        }
+        # Only written to the journal: evaluate sends it, and no tracking server is needed here.
+        if (journal := tracking.go_on(model, folder)).started:
+            journal.metrics({f"export_onnx.{name}": value for name, value in figures.items()})
+        artifacts.write_manifest(
+            folder,
+            step="export_onnx",
+            kind="bundle",
+            params=params.recorded(),
+            inputs={"model": model, "splits": splits},
+            figures=figures,
+        )
+    return (
+        f"fp32 ONNX, {figures['bytes'] / 1e6:.1f} MB; logits differ from PyTorch by {figures['max_difference']:.1e} at most "
+        f"(bound {params.max_difference:g}) and every prediction is equal, on {len(texts)} texts of {min(lengths)} to "
+        f"{max(lengths)} tokens, alone and padded"
+    )
+
+
+def _config(model: Path) -> dict[str, Any]:
+    """model.json of the artifact. Raises UsageError when the folder is no trained model."""
+    manifest = artifacts.verify(model)
+    if manifest.kind != "model" or "model.json" not in manifest.files:
+        raise UsageError(f"{model} is a {manifest.kind}, not a trained model", "give the output of train to --model")
+    model_folder(str(model.absolute()))
+    return json.loads((model / "model.json").read_text(encoding="utf-8"))
+
+
+def _gate(params: Params, differences: dict[str, Any], texts: int) -> None:
+    if other := differences["texts_with_other_tokens"]:
+        raise GateRejected(
+            f"tokenizer.json gives other tokens than the trained model's tokenizer for {other} of {texts} texts",
+            "train again with a tokenizer that tokenizer.json holds in full",
+        )
+    changed = differences["predictions_changed"]
+    if changed["alone"] or changed["padded"] or differences["max_difference"] > params.max_difference:
+        raise GateRejected(
+            f"the ONNX graph does not answer as PyTorch does: logits differ by up to {differences['max_difference']:.3g} "
+            f"(bound {params.max_difference:g}), {changed['alone']} of {texts} predictions alone and {changed['padded']} padded",
+            "try another export_onnx.opset; raise export_onnx.max_difference only for logits that are themselves large",
+        )

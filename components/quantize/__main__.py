@@ -1,0 +1,28 @@
+"""python -m components.quantize --onnx artifacts/onnx --splits artifacts/augmented --bundle artifacts/bundle --params params.yaml"""  # noqa: E501
+
+import sys
+from typing import TYPE_CHECKING
+
+from fineline.step import Run, Step, main
+
+if TYPE_CHECKING:
+    from fineline.params import StepParams
+
+
+def load() -> "tuple[type[StepParams], Run]":
+    from components.quantize.params import Params
+    from components.quantize.step import run
+
+    return Params, run
+
+
+STEP = Step(
+    name="quantize",
+    summary="The fastest of fp32, int8 and fp16 that keeps its quality on the validation split.",
+    inputs={"onnx": "the fp32 bundle", "splits": "the splits the model was trained on; validation judges"},
+    outputs={"bundle": "model.onnx, tokenizer.json, bundle.json, quantize.json"},
+    load=load,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

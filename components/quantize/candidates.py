@@ -1,0 +1,84 @@
+"""The candidates beside fp32: made, scored on every validation row, and held against the margins."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.quantize import precision, quality
+from components.quantize.params import Params
+from components.quantize.sensitivity import by_noise
+from fineline.bundle import Bundle, gpu_provider, logits, open_bundle
+
+FP32 = "fp32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An open bundle, its logits of the validation rows, float32 (n, k), and what quantize.json says of it."""
+
+    bundle: Bundle
+    logits: np.ndarray
+    figures: dict[str, Any]
+
+
+def find(
+    params: Params, source: Path, texts: Sequence[str], targets: np.ndarray, work: Path
+) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """({name: candidate}, {name: why it was not tried}). fp32 is first; `work` is an empty folder for the others.
+
+    int8 that leaves the margins is followed by int8 with a growing share of its matrix products left in fp32, up to the
+    first that stays inside.
+    """
+    fp32 = _candidate(params, FP32, source, texts, targets)
+    found, skipped = {FP32: fp32}, {}
+    for name in params.candidates:
+        if name == "int8":
+            found |= _ladder(params, fp32, texts, targets, work)
+        elif gpu_provider():
+            precision.write_fp16(source, work / name)
+            found[name] = _candidate(params, name, work / name, texts, targets, fp32)
+        else:
+            skipped[name] = "ONNX Runtime has no GPU here, and CPUs compute fp16 slower than fp32"
+    return found, skipped
+
+
+def _ladder(
+    params: Params, fp32: Candidate, texts: Sequence[str], targets: np.ndarray, work: Path
+) -> dict[str, Candidate]:
+    rungs: dict[str, Candidate] = {}
+    order: list[str] = []
+    for share in [0.0, *params.fallback_shares]:
+        if share and not order:
+            order = by_noise(fp32.bundle, texts, work)
+        left = order[: round(share * len(order))]
+        name = f"int8 with {share:.0%} in fp32" if share else "int8"
+        target = work / f"int8-{len(rungs)}"
+        precision.write_int8(fp32.bundle.folder, target, left, params.reduce_range)
+        rungs[name] = _candidate(params, name, target, texts, targets, fp32, left)
+        if not rungs[name].figures["violations"]:
+            break
+    return rungs
+
+
+def _candidate(
+    params: Params,
+    name: str,
+    folder: Path,
+    texts: Sequence[str],
+    targets: np.ndarray,
+    fp32: Candidate | None = None,
+    left: Sequence[str] = (),
+) -> Candidate:
+    bundle = open_bundle(folder, params.threads)
+    found = logits(bundle, texts, params.batch_size, what=name)
+    reference = found if fp32 is None else fp32.logits
+    figures = {
+        "precision": bundle.config["precision"],
+        "bytes": precision.size(folder),
+        "left_in_fp32": list(left),
+        **quality.figures(bundle.task, bundle.labels, targets, found, reference),
+    }
+    return Candidate(bundle, found, {**figures, "violations": quality.violations(params, bundle.task.metric, figures)})

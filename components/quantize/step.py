@@ -1,0 +1,174 @@
+"""quantize: candidates of lower precision, each judged on the whole validation split, and the one that ships."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.quantize import candidates, speed
+from components.quantize.candidates import FP32, Candidate
+from components.quantize.params import Params
+from fineline import artifacts, tracking
+from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
+from fineline.dataset import read_splits
+from fineline.errors import UsageError
+from fineline.tasks import get_task
+
+_AS_FAST = 1.1  # latencies within 10 % count as one: runs of the same graph differ by more
+_REASONS_SHOWN = 3
+_DIGITS = 6
+
+
+def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
+    """Writes the bundle that ships, which may be the fp32 one of `onnx`, and quantize.json, which says why.
+
+    Raises UsageError when `onnx` is no fp32 bundle or was not made with `splits`.
+    """
+    config = _config(onnx, splits)
+    task, labels = get_task(config["task"]), config["labels"]
+    rows = read_splits(splits)["validation"]
+    texts, targets = rows["text"].tolist(), task.targets(rows, labels)
+    with artifacts.output(bundle) as folder:
+        work = folder / "candidates"
+        work.mkdir()
+        found, skipped = candidates.find(params, onnx, texts, targets, work)
+        times = speed.measure(
+            {name: candidate.bundle for name, candidate in found.items()},
+            speed.spread(texts, params.speed_texts),
+            params.speed_rounds,
+            params.batch_size,
+        )
+        name, reason = choose(
+            params.select,
+            {name: candidate.figures for name, candidate in found.items()},
+            {name: measured["p50_ms"] for name, measured in times.items()},
+        )
+        chosen = found[name]
+        temperature = _temperature(chosen, targets) if params.calibrate else 1.0
+        calibrated = task.metrics(targets, task.probabilities(chosen.logits, temperature), labels)
+        _ship(chosen, temperature, params, folder)
+        shutil.rmtree(work)
+        artifacts.write_json(
+            folder / "quantize.json",
+            {
+                "chosen": name,
+                "reason": reason,
+                "select": params.select,
+                "rows": len(texts),
+                "candidates": {name: candidate.figures for name, candidate in found.items()},
+                "skipped": skipped,
+                "temperature": temperature,
+                "calibrated": {figure: round(value, _DIGITS) for figure, value in calibrated.items()},
+            },
+        )
+        measured = {
+            **times[name],
+            "candidates": times,
+            "texts": min(len(texts), params.speed_texts),
+            "rounds": params.speed_rounds,
+            "batch_size": params.batch_size,
+            "threads": params.threads,
+            **speed.machine(),
+        }
+        artifacts.write_json(folder / artifacts.MEASUREMENTS, measured)
+        figures = {
+            "chosen": name,
+            "reason": reason,
+            "precision": chosen.figures["precision"],
+            "bytes": chosen.figures["bytes"],
+            task.metric: chosen.figures["metrics"][task.metric],
+            "metric_drop": chosen.figures["metric_drop"],
+            "changed_share": chosen.figures["changed_share"],
+            "temperature": temperature,
+        }
+        _track(onnx, folder, figures, times[name])
+        artifacts.write_manifest(
+            folder,
+            step="quantize",
+            kind="bundle",
+            params=params.recorded(),
+            inputs={"onnx": onnx, "splits": splits},
+            figures=figures,
+        )
+    fp32 = found[FP32].figures
+    return (
+        f"{reason}; {chosen.figures['bytes'] / 1e6:.1f} MB (fp32 {fp32['bytes'] / 1e6:.1f}), "
+        f"{times[name]['p50_ms']:.2f} ms for one text (fp32 {times[FP32]['p50_ms']:.2f}), validation {task.metric} "
+        f"{figures[task.metric]:.4f} (fp32 {fp32['metrics'][task.metric]:.4f})"
+    )
+
+
+def choose(select: str, figures: Mapping[str, Mapping[str, Any]], latencies: Mapping[str, float]) -> tuple[str, str]:
+    """(name of the candidate that ships, why in one sentence).
+
+    `figures` are those of quantize.json by candidate, fp32 among them, which no margin refuses; `latencies` are medians
+    for one text, in ms. The fastest is the smallest of those whose latency is within 10 % of the least.
+    """
+    inside = [name for name in figures if not figures[name]["violations"]]
+    refused = [name for name in figures if name not in inside]
+    if select == "fastest":
+        least = min(latencies[name] for name in inside)
+        pool = [name for name in inside if latencies[name] <= _AS_FAST * least]
+    else:
+        pool = inside
+    chosen = min(pool, key=lambda name: (figures[name]["bytes"], name))
+    why = "; ".join(f"{name}: {_shortened(figures[name]['violations'])}" for name in refused)
+    if len(inside) > 1:
+        reason = f"{chosen} ships: the {select} of {' and '.join(inside)}, which stay inside the margins"
+        return chosen, f"{reason} (refused: {why})" if refused else reason
+    if refused:
+        return chosen, f"{chosen} ships: nothing else stays inside the margins ({why})"
+    return chosen, f"{chosen} ships: there is no other candidate"
+
+
+def _config(onnx: Path, splits: Path) -> dict[str, Any]:
+    """bundle.json of the fp32 bundle `onnx`, once both inputs are what they should be."""
+    manifest, rows = artifacts.verify(onnx), artifacts.verify(splits)
+    if manifest.kind != "bundle" or CONFIG not in manifest.files:
+        raise UsageError(f"{onnx} is a {manifest.kind}, not a bundle", "give the output of export_onnx to --onnx")
+    config = json.loads((onnx / CONFIG).read_text(encoding="utf-8"))
+    if config["precision"] != FP32:
+        raise UsageError(f"{onnx} is {config['precision']} already", "give the output of export_onnx to --onnx")
+    if rows.digest not in {entry["digest"] for entry in manifest.ancestors}:
+        raise UsageError(
+            f"{onnx} was not made with the splits {splits}: its model may have learned from their validation rows",
+            "give --splits the artifact that train and export_onnx were given",
+        )
+    return config
+
+
+def _temperature(chosen: Candidate, targets: np.ndarray) -> float:
+    """The temperature of the validation rows; 1 when all are right, as the log-loss then falls without end."""
+    task = chosen.bundle.task
+    if np.array_equal(task.choices(task.probabilities(chosen.logits, 1.0)), targets):
+        return 1.0
+    return task.temperature(chosen.logits, targets)
+
+
+def _ship(chosen: Candidate, temperature: float, params: Params, folder: Path) -> None:
+    """Writes the bundle of the candidate into `folder`, with its temperature and its golden outputs."""
+    source, config = chosen.bundle.folder, dict(chosen.bundle.config)
+    for path in [*model_files(source), source / TOKENIZER]:
+        shutil.copyfile(path, folder / path.name)
+    config["temperature"] = temperature
+    if config["precision"] != FP32:
+        config["golden_tolerance"] = params.golden_tolerance
+    artifacts.write_json(folder / CONFIG, config)
+    artifacts.write_json(folder / CONFIG, {**config, "golden": golden(open_bundle(folder, params.threads))})
+
+
+def _shortened(violations: Sequence[str]) -> str:
+    more = len(violations) - _REASONS_SHOWN
+    return ", ".join(violations[:_REASONS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _track(onnx: Path, folder: Path, figures: Mapping[str, Any], measured: Mapping[str, float]) -> None:
+    """Figures for the run that train began; evaluate sends them."""
+    journal = tracking.go_on(onnx, folder)
+    if journal.started:
+        numbers = {**{name: value for name, value in figures.items() if not isinstance(value, str)}, **measured}
+        journal.metrics({f"quantize.{name}": float(value) for name, value in numbers.items()})
+        journal.tags({"fineline.quantize": figures["reason"]})

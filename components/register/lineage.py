@@ -1,0 +1,71 @@
+"""What a model version must be able to answer: which data, which code, which parameters, how good, on what evidence."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from fineline import __version__
+from fineline.artifacts import Manifest
+
+UNKNOWN = "unknown"
+
+
+def version_tags(bundle: Manifest, evidence: dict[str, Any], passed: bool) -> dict[str, str]:
+    """The tags of a model version. What cannot be known here is the word 'unknown', so that its absence is seen."""
+    ancestors = [*bundle.ancestors, bundle.without_ancestors()]
+    data = next((entry for entry in ancestors if entry["kind"] == "dataset"), {})
+    train = next((entry for entry in ancestors if entry["step"] == "train"), {})
+    commit, dirty = git_state()
+    return {
+        "bundle_sha256": bundle.digest.removeprefix("sha256:"),
+        "data_digest": data.get("digest", UNKNOWN),
+        "data_revision": _revision(data),
+        "splits_digest": train.get("inputs", {}).get("splits", UNKNOWN),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "image": os.environ.get("FINELINE_IMAGE") or UNKNOWN,
+        "task": bundle.task,
+        "base_model": _base_model(train),
+        "fineline_version": __version__,
+        "gate": "passed" if passed else "failed",
+        "evidence": json.dumps(evidence, sort_keys=True),
+    }
+
+
+def evidence_of(report: Manifest, gate: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """On what a version was judged: the report's digest, the gate's rules, the shipped model's figures with intervals."""
+    figures = {
+        name: {"value": metrics["shipped"][name], **interval}
+        for name, interval in metrics["interval"]["shipped"].items()
+    }
+    rules = [{key: rule[key] for key in ("rule", "figure", "bound", "passed")} for rule in gate["rules"]]
+    return {"report": report.digest, "gate": gate["summary"], "rules": rules, "figures": figures}
+
+
+def git_state() -> tuple[str, str]:
+    """(commit, 'true' or 'false' for changed files) of this code; in an image from FINELINE_GIT_COMMIT ('<commit>[-dirty]')."""
+    if described := os.environ.get("FINELINE_GIT_COMMIT"):
+        return described.removesuffix("-dirty"), str(described.endswith("-dirty")).lower()
+    try:
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN, UNKNOWN
+    return commit, str(bool(changes)).lower()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
+def _revision(data: dict[str, Any]) -> str:
+    """The commits of the DVC repositories or hub datasets that the data came from."""
+    sources = data.get("figures", {}).get("sources", [])
+    return ", ".join(sorted({source["revision"] for source in sources if source.get("revision")})) or UNKNOWN
+
+
+def _base_model(train: dict[str, Any]) -> str:
+    params = train.get("params", {})
+    return "@".join(filter(None, [params.get("model"), params.get("revision")])) or UNKNOWN

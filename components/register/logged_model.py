@@ -1,0 +1,88 @@
+"""A bundle as a logged model of an MLflow run."""
+
+import importlib.metadata
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fineline
+from fineline import artifacts, tracking
+from fineline.artifacts import EVENTS, Manifest
+from fineline.bundle import GOLDEN_TEXTS
+from fineline.errors import ResourceError
+
+# What a process that loads the model imports, through fineline.bundle and pyfunc_model.py.
+REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pydantic", "tokenizers")
+
+_CODE = Path(__file__).with_name("pyfunc_model.py")
+
+
+def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
+    """The id of the MLflow run that the artifacts belong to, with all of their journal sent.
+
+    It is the run whose id lies beside the manifests. When this server does not have it (it was down during training, or
+    the artifacts come from elsewhere), the journal is replayed into a new run. A copy of the journal stays in `folder`.
+    """
+    journal = tracking.go_on(report if (report / EVENTS).is_file() else bundle, folder)
+    run_id = journal.run_id or artifacts.read_run_id(report) or artifacts.read_run_id(bundle)
+    if run_id and _has_run(server, run_id):
+        journal.close()
+        return run_id
+    if journal.run_id:
+        journal = _as_never_sent(journal)
+    if not journal.started:
+        journal.run("register", {}, {}, [])
+    run_id = journal.close("FINISHED")
+    if not run_id:
+        raise ResourceError(
+            "the tracking server took no run", "mend what the line above says, then run the same command again"
+        )
+    return run_id
+
+
+def log_bundle(bundle: Path, made: Manifest, run_id: str) -> tuple[str, str]:
+    """Logs the bundle to the run as a pyfunc; gives (its URI, its model id)."""
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking.tracking_uri())
+    for name in ("mlflow.models.model", "mlflow.pyfunc", "mlflow.types.type_hints"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
+        shipped = Path(temporary) / "bundle"
+        for name in [*made.files, artifacts.MANIFEST]:
+            (shipped / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle / name, shipped / name)
+        # Not mlflow.pyfunc.log_model: that would open the finished run again and change its status and end.
+        logged = mlflow.models.Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            python_model=str(_CODE),
+            artifacts={"bundle": str(shipped)},
+            code_paths=[str(Path(fineline.__file__).parent)],
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            input_example=list(GOLDEN_TEXTS[1:3]),
+        )
+    return logged.model_uri, logged.model_id
+
+
+def _has_run(server: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return server.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def _as_never_sent(journal: tracking.Journal) -> tracking.Journal:
+    """The journal without what says that a server has it."""
+    kept = [event for event in journal.events if event["kind"] != "sent"]
+    journal.path.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+    return tracking.Journal(journal.path)

@@ -1,0 +1,102 @@
+"""One MLflow model version per bundle that passed its gate."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.register import registry
+from components.register.lineage import evidence_of, version_tags
+from components.register.params import Params
+from fineline import artifacts, tracking
+from fineline.artifacts import Manifest
+from fineline.bundle import open_bundle, self_test
+from fineline.errors import GateRejected, UsageError
+
+GATE = "gate.json"
+METRICS = "metrics.json"
+
+
+def run(*, params: Params, bundle: Path, report: Path, registration: Path) -> str:
+    """Registers `bundle` if `report`, which must be on exactly that bundle, holds a gate that said yes.
+
+    The same bundle gives the same version, however often and from how many processes it is registered. Raises UsageError
+    when the two do not belong together, ResourceError when the bundle fails its self-test or the server does not answer
+    (nothing is registered then), GateRejected when the gate said no and `on_gate_failure` is stop.
+    """
+    tracking.tracking_uri()
+    made, judged = artifacts.verify(bundle), artifacts.verify(report)
+    _check_pair(bundle, made, report, judged)
+    self_test(open_bundle(bundle))
+    gate = _read(report / GATE)
+    verdict = f"gate {gate['summary']}"
+    if not gate["passed"] and params.on_gate_failure == "stop":
+        raise GateRejected(verdict, f"nothing was registered; read {report / artifacts.REPORT}")
+    with artifacts.output(registration) as folder:
+        content = {"registered": False, "why": verdict, "gate": gate["summary"]}
+        line = f"nothing registered; {verdict}"
+        if gate["passed"]:
+            evidence = evidence_of(judged, gate, _read(report / METRICS))
+            content = _register(params.name, bundle, made, report, evidence, folder)
+            line = f"{content['uri']} ({', '.join(content['aliases'])}); {verdict}"
+        artifacts.write_json(folder / artifacts.REGISTRATION, content)
+        artifacts.write_manifest(
+            folder,
+            step="register",
+            kind="registration",
+            params=params.recorded(),
+            inputs={"bundle": bundle, "report": report},
+            figures={"registered": gate["passed"]},
+            run_id=content.get("run_id", ""),
+        )
+    return line
+
+
+def _check_pair(bundle: Path, made: Manifest, report: Path, judged: Manifest) -> None:
+    for folder, manifest, kind in ((bundle, made, "bundle"), (report, judged, "report")):
+        if manifest.kind != kind:
+            raise UsageError(f"{folder} is a {manifest.kind}, not a {kind}", f"give the {kind} folder to --{kind}")
+    if judged.inputs.get("bundle") != made.digest:
+        raise UsageError(
+            f"{report} judges another bundle ({judged.inputs.get('bundle', 'none')}) than {bundle} ({made.digest})",
+            "run evaluate on this bundle, then register (dvc repro)",
+        )
+    if missing := {GATE, METRICS} - judged.files.keys():
+        raise UsageError(f"{report} has no {' and no '.join(sorted(missing))}", "run evaluate again")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _register(
+    name: str, bundle: Path, made: Manifest, report: Path, evidence: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Makes or finds the version and moves the aliases; gives the content of registration.json."""
+    tags = version_tags(made, evidence, passed=True)
+    with registry.server_errors():
+        server = tracking.client()
+        version = registry.find_version(server, name, tags["bundle_sha256"])
+        if not version:
+            from components.register.logged_model import log_bundle, the_run
+
+            run_id = the_run(server, bundle, report, folder)
+            source, model_id = log_bundle(bundle, made, run_id)
+            description = f"gate {evidence['gate']}"
+            version = registry.create_version(
+                server, name, source=source, model_id=model_id, run_id=run_id, tags=tags, description=description
+            )
+        registry.move_alias(server, name, registry.CHALLENGER, version, why="the newest that passed", evidence=evidence)
+        if registry.CHAMPION not in registry.aliases(server, name):
+            registry.move_alias(
+                server, name, registry.CHAMPION, version, why="the first that passed", evidence=evidence
+            )
+        held = sorted(alias for alias, of in registry.aliases(server, name).items() if of == version)
+        return {
+            "registered": True,
+            "name": name,
+            "version": version,
+            "aliases": held,
+            "run_id": server.get_model_version(name, str(version)).run_id,
+            "uri": f"models:/{name}/{version}",
+            "gate": evidence["gate"],
+        }

@@ -1,0 +1,96 @@
+"""Which split each row goes to: stratified, or by time; whole groups of rows only."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fineline.errors import DataRejected
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_array
+
+
+def stratified(
+    groups: np.ndarray, labels: np.ndarray, shares: Sequence[float], seed: int, fixed: "np.ndarray | None" = None
+) -> np.ndarray:
+    """Split number of each row, int64 (n,), such that each split holds its share of every label as nearly as it can.
+
+    `groups` and `labels` are int64 (n,), numbered from 0; `shares` sum to 1; rows of groups in `fixed`, bool (n,), go to
+    split 0. Iterative stratification (Sechidis et al. 2011, On the stratification of multi-label data) carried over to
+    groups: the largest group first, each goes where it brings the label shares nearest to what is asked (squared
+    difference of shares), then the share of all rows. A label with as many groups as there are splits, or more, gets at
+    least one row in each. Rounding is the only deviation as long as enough groups are small.
+    """
+    table = _count_table(groups, labels)
+    sizes = np.asarray(table.sum(axis=1)).ravel()
+    label_rows = np.asarray(table.sum(axis=0)).ravel()
+    wanted = np.outer(shares, label_rows)
+    wanted_total = np.array(shares) * len(groups)
+    have, have_total = np.zeros_like(wanted), np.zeros(len(shares))
+    unassigned = np.bincount(table.indices, minlength=table.shape[1])  # groups that hold the label
+    split_of = np.zeros(table.shape[0], dtype=np.int64)
+
+    order = np.random.default_rng(seed).permutation(table.shape[0])
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    is_fixed = np.zeros(table.shape[0], dtype=bool)
+    if fixed is not None:
+        is_fixed[groups[fixed]] = True
+        order = np.concatenate([order[is_fixed[order]], order[~is_fixed[order]]])
+    for group in order:
+        inside = slice(table.indptr[group], table.indptr[group + 1])
+        label, count = table.indices[inside], table.data[inside]
+        if is_fixed[group]:
+            chosen = 0
+        else:
+            cost = ((2 * (have[:, label] - wanted[:, label]) + count) * count / label_rows[label] ** 2).sum(axis=1)
+            lacking = (have[:, label] == 0) & (unassigned[label] <= (have[:, label] == 0).sum(axis=0))
+            if lacking.any():
+                cost[~lacking.any(axis=1)] = np.inf
+            best = np.flatnonzero(cost <= cost.min() + 1e-12)
+            chosen = int(best[np.argmin((have_total - wanted_total)[best])])
+        split_of[group] = chosen
+        have[chosen, label] += count
+        have_total[chosen] += sizes[group]
+        unassigned[label] -= 1
+    return split_of[groups]
+
+
+def by_time(groups: np.ndarray, times: "pd.Series", shares: Sequence[float]) -> np.ndarray:
+    """Split number of each row, int64 (n,), in the order of time: the oldest in split 0, the newest in the last.
+
+    A group lies where its newest row lies: no row of a split is newer than the newest row of any group in the next one,
+    so nothing is learned from the time of the test. Older rows of a group that goes on into that time move with it.
+    """
+    frame = times.groupby(groups).agg(["max", "size"]).sort_values("max", kind="stable")
+    middle = (frame["size"].cumsum() - frame["size"] / 2) / len(groups)
+    split = np.searchsorted(np.cumsum(shares)[:-1], middle.to_numpy(), side="right")
+    split_of = np.zeros(len(frame), dtype=np.int64)
+    split_of[frame.index.to_numpy()] = split
+    return split_of[groups]
+
+
+def timestamps(rows: "pd.DataFrame") -> "pd.Series":
+    """The column `time` as numbers, or as UTC timestamps (ISO 8601). Raises DataRejected for values that are neither."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(rows["time"], errors="coerce")
+    if numbers.notna().all():
+        return numbers
+    parsed = pd.to_datetime(rows["time"], format="ISO8601", utc=True, errors="coerce")
+    if parsed.isna().any():
+        bad = rows[parsed.isna()]
+        raise DataRejected(
+            f"{len(bad):,} of {len(rows):,} rows have no usable time, for instance "
+            f"{bad['time'].iloc[0]!r} in row {bad['id'].iloc[0]}",
+            "write times as ISO 8601 (2026-11-30T08:15:00Z) or as numbers, or use mode: stratified",
+        )
+    return parsed
+
+
+def _count_table(groups: np.ndarray, labels: np.ndarray) -> "csr_array":
+    """Rows of each label in each group."""
+    from scipy.sparse import coo_array
+
+    return coo_array((np.ones(len(groups), dtype=np.int64), (groups, labels))).tocsr()

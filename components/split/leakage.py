@@ -1,0 +1,101 @@
+"""What must not lie on two sides: the same text, nearly the same text, the same group."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fineline.text import components, exact_near_pairs, normalise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def row_groups(rows: "pd.DataFrame", threshold: float, use_group: bool) -> np.ndarray:
+    """Group number of each row, int64 (n,): rows that must stay together have the same one.
+
+    Joined, over any number of links, are rows with the same normal form of the text, with nearly the same text
+    (Jaccard similarity of at least `threshold`; 0: off), and, if `use_group`, with the same value in the column `group`.
+    """
+    forms = rows["text"].map(normalise)
+    links = _same(forms)
+    if use_group and "group" in rows:
+        links += _same(_named_groups(rows))
+    if threshold > 0:
+        first = np.flatnonzero(~forms.duplicated().to_numpy())
+        near = exact_near_pairs(rows["text"].iloc[first].tolist(), threshold)
+        links += [(int(first[i]), int(first[j])) for i, j in near]
+    return components(len(rows), links)
+
+
+def leaks_into(
+    rows: "pd.DataFrame", test: "pd.DataFrame", threshold: float, use_group: bool
+) -> dict[str, dict[str, str]]:
+    """Rows that a predefined test split must not have in training: id -> {"reason", "test_id"}, in the order of `rows`."""
+    import pandas as pd
+
+    both = pd.concat([rows, test], ignore_index=True)
+    sides = np.repeat([0, 1], [len(rows), len(test)])
+    forms = both["text"].map(normalise)
+    near = {forms[i]: j for i, j in _near_across(both["text"], forms, sides, threshold)}
+    found = _held_by_test(forms[sides == 0], near, "near-duplicate")
+    if use_group and "group" in both:
+        names = _named_groups(both)
+        found |= _held_by_test(names[sides == 0], _first_rows(names[sides == 1]), "same group")
+    found |= _held_by_test(forms[sides == 0], _first_rows(forms[sides == 1]), "same text")
+    ids = both["id"].tolist()
+    return {ids[row]: {"reason": reason, "test_id": ids[held]} for row, (reason, held) in sorted(found.items())}
+
+
+def shared_between(parts: "Mapping[str, pd.DataFrame]", threshold: float, use_group: bool) -> dict[str, Any]:
+    """How many normal forms, near-duplicate pairs and groups lie in two of `parts`: all 0 when nothing leaks."""
+    import pandas as pd
+
+    rows = pd.concat(parts.values(), ignore_index=True)
+    sides = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
+    forms = rows["text"].map(normalise)
+    found = {
+        "threshold": threshold,
+        "shared_texts": _on_two_sides(forms, sides),
+        "near_duplicate_pairs": len(_near_across(rows["text"], forms, sides, threshold)),
+        "shared_groups": 0,
+    }
+    if use_group and "group" in rows:
+        found["shared_groups"] = _on_two_sides(_named_groups(rows), sides)
+    return found
+
+
+def _same(values: "pd.Series") -> list[tuple[int, int]]:
+    """Links from the first row with a value to each other row with it; missing values link nothing."""
+    first: dict[Any, int] = {}
+    rows = np.flatnonzero(values.notna().to_numpy())
+    return [(first.setdefault(value, int(row)), int(row)) for row, value in zip(rows, values.iloc[rows], strict=True)]
+
+
+def _named_groups(rows: "pd.DataFrame") -> "pd.Series":
+    """The column `group`, missing where it is empty."""
+    return rows["group"].where(rows["group"] != "")
+
+
+def _first_rows(values: "pd.Series") -> dict[Any, int]:
+    once = values.dropna().drop_duplicates()
+    return dict(zip(once, once.index, strict=True))
+
+
+def _held_by_test(values: "pd.Series", test_rows: dict[Any, int], reason: str) -> dict[int, tuple[str, int]]:
+    """Row number -> (reason, row number in the test) for each of `values`, numbered from 0, that a test row has too."""
+    return {row: (reason, test_rows[value]) for row, value in enumerate(values) if value in test_rows}
+
+
+def _on_two_sides(values: "pd.Series", sides: np.ndarray) -> int:
+    """How many distinct values lie on more than one side; missing ones do not count."""
+    return int((values.to_frame("value").assign(side=sides).groupby("value")["side"].nunique() > 1).sum())
+
+
+def _near_across(texts: "pd.Series", forms: "pd.Series", sides: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+    """Pairs of row numbers i < j on different sides with nearly the same text; of equal texts on a side only the first."""
+    if threshold == 0:
+        return []
+    once = np.flatnonzero(~forms.to_frame().assign(side=sides).duplicated().to_numpy())
+    pairs = exact_near_pairs(texts.iloc[once].tolist(), threshold, sides[once])
+    return [(int(once[i]), int(once[j])) for i, j in pairs]

@@ -1,0 +1,54 @@
+"""Parameters of the step split."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fineline.params import StepParams
+
+
+class Params(StepParams):
+    """How rows are divided into training, validation and test. What validation and test leave is training."""
+
+    mode: Literal["stratified", "time"] = Field(
+        "stratified",
+        description="stratified: each split has the same share of every label; time: by the column `time`, the oldest "
+        "rows are training, the newest test. Rows that the dataset marks as test are the test split in both.",
+    )
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, description="Share of the rows for validation, above 0, below 1; 7:1:2 by default."
+    )
+    test_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the rows for the test, above 0, below 1. With a predefined test split, the other rows are "
+        "divided as (1 - validation_share - test_share) : validation_share.",
+    )
+    seed: int = Field(
+        13, ge=0, description="Decides which groups of rows go where, 0 or more; used by mode stratified."
+    )
+    near_duplicate_threshold: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Texts whose character 4-grams have at least this Jaccard similarity stay in one split; 0.5 to 1, "
+        "or 0: only texts with the same normal form stay together.",
+    )
+    use_group: bool = Field(
+        True,
+        description="Rows with the same value in the column `group` stay in one split, where there is that column.",
+    )
+    rare_label: Literal["train", "drop", "reject"] = Field(
+        "train",
+        description="What becomes of a label with fewer groups of rows than there are splits to fill (3, or 2 with a "
+        "predefined test split), in mode stratified. train: all its rows go to training; drop: they leave; reject: exit 3.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Params":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share + test_share must be below 1, or nothing is left to train on")
+        if 0 < self.near_duplicate_threshold < 0.5:
+            raise ValueError("near_duplicate_threshold must be 0 (off) or from 0.5 to 1")
+        return self

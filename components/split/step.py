@@ -1,0 +1,182 @@
+"""Training, validation and test from one dataset, and the proof that none leaks into another."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.split.assignment import by_time, stratified, timestamps
+from components.split.leakage import leaks_into, row_groups, shared_between
+from components.split.params import Params
+from components.split.shares import label_shares, largest_deviation
+from fineline import artifacts
+from fineline.dataset import DATA, SPLITS, read_rows, read_splits, row_schema, write_rows
+from fineline.errors import DataRejected, UsageError
+from fineline.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DROPPED = -1
+
+
+def run(*, params: Params, dataset: Path, splits: Path) -> str:
+    """Writes the three splits and split.json to `splits`; gives their sizes in one line.
+
+    The result depends on the rows and not on their order in the file. Raises DataRejected (3) for data that cannot be
+    divided, UsageError (2) when a column that the parameters ask for is missing.
+    """
+    manifest = artifacts.verify(dataset)
+    task = get_task(manifest.task)
+    rows = read_rows(dataset / DATA).sort_values("id", ignore_index=True)
+    _check(rows, params, task)
+    parts, account = divide(rows, params, task)
+    with artifacts.output(splits) as folder:
+        for name in SPLITS:
+            write_rows(parts[name], folder / f"{name}.parquet", row_schema(dataset / DATA))
+        account["proof"] = _proof(folder, params)
+        artifacts.write_json(folder / "split.json", account)
+        artifacts.write_manifest(
+            folder,
+            step="split",
+            kind="splits",
+            params=params.recorded(),
+            inputs={"dataset": dataset},
+            figures={
+                **{key: account[key] for key in ("rows", "largest_deviation", "groups", "proof")},
+                "leaked": account["leaked"]["count"],
+                "dropped": account["rare_labels"]["dropped"],
+            },
+        )
+    return _line(account)
+
+
+def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+    """`rows`, sorted by id, to the rows of each split, and what split.json says of them (all but the proof)."""
+    is_test = rows["split"].eq("test").to_numpy() if "split" in rows else np.zeros(len(rows), dtype=bool)
+    test, rest = rows[is_test], rows[~is_test]
+    train_share = 1 - params.validation_share - params.test_share
+    if is_test.any():
+        names: tuple[str, ...] = SPLITS[:2]
+        shares = [train_share / (1 - params.test_share), params.validation_share / (1 - params.test_share)]
+        leaked = leaks_into(rest, test, params.near_duplicate_threshold, params.use_group)
+    else:
+        names, shares, leaked = SPLITS, [train_share, params.validation_share, params.test_share], {}
+    rest = rest[~rest["id"].isin(list(leaked))].reset_index(drop=True)
+    if rest.empty:
+        raise DataRejected(
+            f"no row is left to train on: all {len(leaked):,} are in the predefined test split too",
+            "give a test split of other rows",
+        )
+
+    groups = row_groups(rest, params.near_duplicate_threshold, params.use_group)
+    labels = task.strata(rest).to_numpy(dtype=str)
+    rare: dict[str, dict[str, int]] = {}
+    if params.mode == "time":
+        split = by_time(groups, timestamps(rest), shares)
+    else:
+        rare = rare_labels(groups, labels, len(shares))
+        split = _stratify(groups, labels, shares, rare, params)
+
+    parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
+    if is_test.any():
+        parts["test"] = test.reset_index(drop=True)
+    _check_parts(parts, task, int(np.bincount(groups).max()))
+    sizes = np.bincount(groups)
+    account = {
+        "mode": params.mode,
+        "asked": {name: round(share, 6) for name, share in zip(names, shares, strict=True)},
+        "predefined_test": bool(is_test.any()),
+        "rows": {name: len(parts[name]) for name in SPLITS},
+        "labels": label_shares(parts, task),
+        "largest_deviation": largest_deviation(labels, split, shares, names, rare),
+        "groups": {"count": len(sizes), "largest": int(sizes.max()), "joined_rows": int(sizes[sizes > 1].sum())},
+        "rare_labels": {"policy": params.rare_label, "labels": rare, "dropped": int((split == DROPPED).sum())},
+        "leaked": {"count": len(leaked), "rows": leaked},
+    }
+    if params.mode == "time":
+        times = {name: timestamps(parts[name]) for name in names}
+        account["time"] = {name: {"oldest": str(t.min()), "newest": str(t.max())} for name, t in times.items()}
+    return parts, account
+
+
+def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:
+    """Labels whose rows, `labels` of strings (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
+    found = {}
+    for label in np.unique(labels).tolist():
+        inside = groups[labels == label]
+        if len(np.unique(inside)) < splits:
+            found[label] = {"rows": len(inside), "groups": len(np.unique(inside))}
+    return found
+
+
+def _stratify(
+    groups: np.ndarray, labels: np.ndarray, shares: Sequence[float], rare: dict[str, dict[str, int]], params: Params
+) -> np.ndarray:
+    """Split number of each row, or DROPPED, after the policy for the `rare` labels."""
+    if rare and params.rare_label == "reject":
+        raise DataRejected(
+            f"labels in fewer than {len(shares)} groups of rows, too few for every split: {_some(rare)}",
+            "label more rows of them, merge them, or set rare_label to train or drop",
+        )
+    is_rare = np.isin(labels, list(rare))
+    kept = ~is_rare if params.rare_label == "drop" else np.ones(len(labels), dtype=bool)
+    split = np.full(len(labels), DROPPED)
+    group_numbers = np.unique(groups[kept], return_inverse=True)[1]
+    label_numbers = np.unique(labels[kept], return_inverse=True)[1]
+    if kept.any():
+        split[kept] = stratified(group_numbers, label_numbers, shares, params.seed, is_rare[kept])
+    return split
+
+
+def _check(rows: "pd.DataFrame", params: Params, task: Task) -> None:
+    if twice := rows["id"][rows["id"].duplicated()].unique().tolist():
+        raise DataRejected(f"row ids that occur twice: {_some(twice)}", "run ingest again: it makes ids distinct")
+    if "split" in rows and (other := sorted(set(rows["split"].dropna()) - {"test", ""})):
+        raise DataRejected(f"the column split holds {_some(other)}", "only 'test' or nothing may stand there")
+    if params.mode == "time" and "time" not in rows:
+        raise UsageError("mode is time, and the dataset has no column time", "name it for ingest, or use stratified")
+    if len(labels := task.label_set(rows)) == 1:
+        raise DataRejected(f"all {len(rows):,} rows have the label '{labels[0]}'", "give rows of two labels or more")
+
+
+def _check_parts(parts: "dict[str, pd.DataFrame]", task: Task, largest: int) -> None:
+    if empty := [name for name in SPLITS if parts[name].empty]:
+        raise DataRejected(
+            f"{' and '.join(empty)} would have no rows; the largest group of rows that stay together has {largest:,}",
+            "give more rows, larger shares, a higher near_duplicate_threshold, or use_group: false",
+        )
+    known = set(task.label_set(parts["train"]))
+    for name in ("test", "validation"):
+        if unknown := sorted(set(task.label_set(parts[name])) - known):
+            raise DataRejected(
+                f"labels that occur in {name} and not in training: {_some(unknown)}",
+                "a model cannot learn them: give rows of them to train on, or take them out",
+            )
+
+
+def _proof(folder: Path, params: Params) -> dict[str, Any]:
+    """Counts anew, from the written files, what lies on two sides. Anything but 0 is a bug of this step."""
+    proof = shared_between(read_splits(folder), params.near_duplicate_threshold, params.use_group)
+    if any(value for name, value in proof.items() if name != "threshold"):
+        raise RuntimeError(f"the splits leak, which must not happen: {proof}")
+    return proof
+
+
+def _line(account: dict[str, Any]) -> str:
+    rows, worst = account["rows"], account["largest_deviation"]
+    line = ", ".join(f"{name} {rows[name]:,}" for name in SPLITS) + " rows"
+    if worst["label"]:
+        line += f", label shares within {worst['points']:.1f} points"
+    line += f", {account['groups']['joined_rows']:,} rows kept together"
+    if account["leaked"]["count"]:
+        line += f", {account['leaked']['count']:,} removed that leaked into the test"
+    if account["rare_labels"]["labels"]:
+        line += f", {len(account['rare_labels']['labels']):,} rare labels ({account['rare_labels']['policy']})"
+    return line
+
+
+def _some(values: Collection[str]) -> str:
+    names = sorted(values)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,162 @@
+"""The Hugging Face Trainer, set up so that the same inputs give the same weights, killed or not."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import Trainer, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from components.train import checkpoints, network
+from components.train.callbacks import Checks, Preemption, Progress, RowOrder, Sealing, Tracking, patience_is_over
+from components.train.params import Params
+from fineline.errors import Preempted, ResourceError
+from fineline.tasks import Task
+from fineline.tracking import Journal
+
+SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
+
+_POLYNOMIAL_POWER = 2.0
+
+
+def quiet() -> None:
+    """Silences what confuses: loading bars, the report that a new head is new. Errors are still raised."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+
+
+def fit(
+    *,
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    texts: Mapping[str, Sequence[str]],
+    targets: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    params: Params,
+    metric: str,
+    arithmetic: str,
+    work: Path,
+    resumable: bool,
+    journal: Journal,
+) -> tuple[Any, TrainerState]:
+    """Trains `model`, from the last sealed checkpoint in `work` where there is one; gives the best model and the final state.
+
+    Raises Preempted after SIGTERM, UsageError when the training diverges.
+    """
+    preemption = Preemption()
+    trainer = Trainer(
+        model=model,
+        args=_arguments(params, metric, arithmetic, work, resumable),
+        train_dataset=_encode(tokenizer, texts["train"], targets["train"], params.max_length),
+        eval_dataset=_encode(tokenizer, texts["validation"], targets["validation"], params.max_length),
+        data_collator=task.collator(tokenizer),
+        compute_loss_func=_loss(task, params, targets["train"], len(labels)),
+        compute_metrics=_metrics(task, labels),
+        callbacks=[
+            RowOrder(),
+            preemption,
+            Sealing(work),
+            Checks(params.early_stopping_patience),
+            Tracking(journal, params.logging_steps),
+            Progress(len(texts["train"])),
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = checkpoints.last(work)
+    if last is None or not _is_done(_state(last), params):
+        with preemption:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        if preemption.asked:
+            raise _preempted(trainer.state, resumable)
+        last = checkpoints.last(work)
+    if last is None:
+        raise ResourceError(f"the checkpoints in {work} vanished while they were needed", "run again")
+    state = _state(last)
+    best = checkpoints.at(work, state.best_global_step or state.global_step)
+    return network.load_best(task, trainer.model, best, labels), state
+
+
+def _arguments(params: Params, metric: str, arithmetic: str, work: Path, resumable: bool) -> TrainingArguments:
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=params.epochs,
+        per_device_train_batch_size=params.batch_size,
+        per_device_eval_batch_size=params.eval_batch_size,
+        gradient_accumulation_steps=params.gradient_accumulation,
+        train_sampling_strategy="group_by_length" if params.length_grouping else "random",
+        optim="adamw_torch_fused",
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=params.schedule,
+        lr_scheduler_kwargs={"power": _POLYNOMIAL_POWER} if params.schedule == "polynomial" else None,
+        warmup_steps=params.warmup_share,  # a number below 1 is a share of all steps
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        bf16=arithmetic == "bf16",
+        fp16=arithmetic == "fp16",
+        activation_checkpointing=params.gradient_checkpointing,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_only_model=not resumable,
+        metric_for_best_model=metric,
+        greater_is_better=metric not in SMALLER_IS_BETTER,
+        logging_strategy="steps",
+        logging_steps=1,  # a checkpoint inside a longer window would lose the window's loss
+        logging_nan_inf_filter=False,
+        label_names=["labels"],
+        remove_unused_columns=False,
+        use_cpu=not gpu,
+        dataloader_pin_memory=gpu,
+        seed=params.seed,
+        data_seed=params.seed,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length: int) -> list[dict[str, Any]]:
+    """One mapping a row: the tokenizer's lists, cut to `max_length`, and labels. Padding is left to the collator."""
+    columns = tokenizer(list(texts), truncation=True, max_length=max_length)
+    return [
+        {**{name: column[i] for name, column in columns.items()}, "labels": target}
+        for i, target in enumerate(targets.tolist())
+    ]
+
+
+def _loss(task: Task, params: Params, targets: np.ndarray, classes: int) -> Callable[..., Any]:
+    weights = task.class_weights(targets, classes) if params.class_weights == "balanced" else None
+    return task.loss(params.label_smoothing, weights)
+
+
+def _metrics(task: Task, labels: Sequence[str]) -> Callable[[Any], dict[str, float]]:
+    def compute(prediction: Any) -> dict[str, float]:
+        logits = prediction.predictions
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return task.metrics(prediction.label_ids, task.probabilities(logits, 1.0), labels)
+
+    return compute
+
+
+def _state(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / checkpoints.STATE))
+
+
+def _is_done(state: TrainerState, params: Params) -> bool:
+    """Whether nothing is left to train: the Trainer itself would go on after early stopping."""
+    return state.global_step >= state.max_steps or patience_is_over(state, params.early_stopping_patience)
+
+
+def _preempted(state: TrainerState, resumable: bool) -> Preempted:
+    where = f"stopped by SIGTERM at step {state.global_step} of {state.max_steps}"
+    if resumable:
+        return Preempted(where, "run the same command again to go on from there")
+    return Preempted(where, "the next run starts from the beginning; with --checkpoints DIR it would go on from there")

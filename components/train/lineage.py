@@ -1,0 +1,88 @@
+"""What the MLflow run says about where the model comes from: parameters, tags and datasets of all steps before it."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fineline import __version__
+from fineline.artifacts import Manifest
+from fineline.errors import Preempted
+from fineline.tracking import Journal
+
+_SHORT = 12
+
+
+@contextlib.contextmanager
+def recorded_run(path: Path, data: Manifest, params: dict[str, Any]) -> Iterator[Journal]:
+    """The journal at `path` of a run on `data`, sent to MLflow meanwhile; FINISHED in the end, FAILED on an error.
+
+    A preempted run is left open: the training that goes on goes on with it.
+    """
+    journal = Journal(path)
+    if not journal.started:
+        journal.run(run_name(data), all_params(data, params), tags(data), datasets(data))
+    journal.send_in_background()
+    try:
+        yield journal
+    except (Preempted, KeyboardInterrupt):
+        journal.close()
+        raise
+    except BaseException:
+        journal.close("FAILED")
+        raise
+    journal.close("FINISHED")
+
+
+def run_name(data: Manifest) -> str:
+    """Such as train-4f1a2b3c4d5e, after the data."""
+    return f"train-{data.digest.removeprefix('sha256:')[:_SHORT]}"
+
+
+def all_params(data: Manifest, params: dict[str, Any]) -> dict[str, str]:
+    """Parameters of every step up to train, as step.name; lists and mappings as JSON."""
+    steps = [(entry["step"], entry["params"]) for entry in [*data.ancestors, data.without_ancestors()]]
+    return {
+        f"{step}.{name}": value if isinstance(value, str) else json.dumps(value)
+        for step, block in [*steps, ("train", params)]
+        for name, value in block.items()
+    }
+
+
+def tags(data: Manifest) -> dict[str, str]:
+    """Digest of every input by step, the data's digest, the code's version, and its git commit where there is one."""
+    entries = [*data.ancestors, data.without_ancestors()]
+    return {
+        **{f"fineline.digest.{entry['step']}": entry["digest"] for entry in entries},
+        "fineline.data_digest": data.digest,
+        "fineline.version": __version__,
+        "fineline.task": data.task,
+        **_git(Path(__file__).parent),
+    }
+
+
+def datasets(data: Manifest) -> list[dict[str, str]]:
+    """The splits as training data, and what they were made from."""
+    return [
+        {"name": data.kind, "digest": data.digest, "context": "training"},
+        *({"name": entry["step"], "digest": entry["digest"], "context": "lineage"} for entry in data.ancestors),
+    ]
+
+
+def _git(folder: Path) -> dict[str, str]:
+    """Commit and dirty flag of the repository that `folder` lies in; nothing without git or a commit."""
+    try:
+        commit = _run(folder, "rev-parse", "HEAD")
+        changes = _run(folder, "status", "--porcelain")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "fineline.git_dirty": str(bool(changes)).lower()}
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.strip()

@@ -1,0 +1,158 @@
+"""The model that is trained: a pretrained encoder with the task's head, partly frozen or with LoRA; saved plain, in fp32."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from components.train.params import Params
+from fineline.errors import UsageError
+from fineline.tasks import Task
+
+_WHERE_FROM = ("name_or_path", "is_local", "local_files_only", "_commit_hash")
+
+
+def load_tokenizer(folder: Path, max_length: int) -> Any:
+    """The tokenizer in `folder`, which will be saved without a trace of where it came from.
+
+    Raises UsageError when it cannot pad, or when the model has fewer positions than `max_length`.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    for name in _WHERE_FROM:
+        tokenizer.init_kwargs.pop(name, None)
+    if tokenizer.pad_token is None:
+        raise UsageError(f"the tokenizer of {folder.name} has no padding token", "add one to it, or take another model")
+    positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", tokenizer.model_max_length)
+    limit = min(positions, tokenizer.model_max_length)
+    if max_length > limit:
+        raise UsageError(
+            f"train.max_length = {max_length}, but the model {folder.name} takes {limit} tokens at most",
+            f"set max_length to {limit} or less",
+        )
+    return tokenizer
+
+
+def build(task: Task, folder: Path, labels: Sequence[str], params: Params) -> Any:
+    """The pretrained model with a new head over `labels`, its dropout set, frozen and with LoRA as `params` say.
+
+    Raises UsageError for layers or modules that it does not have.
+    """
+    from transformers import AutoConfig, set_seed
+
+    set_seed(params.seed)  # the new head's weights
+    dropout = {
+        name: params.dropout
+        for name, value in AutoConfig.from_pretrained(folder).to_dict().items()
+        if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float)
+    }
+    model, loading = task.load_model(folder, labels, pooling=params.pooling, output_loading_info=True, **dropout)
+    frozen = _freeze(model, params)
+    if params.method == "lora":
+        fresh = [
+            name.rpartition(".")[0]
+            for name in [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
+        ]
+        return _with_lora(model, {*fresh, *_head(model)}, frozen, params)
+    return model
+
+
+def load_best(task: Task, model: Any, checkpoint: Path, labels: Sequence[str]) -> Any:
+    """A plain model with the weights of a checkpoint of `model`; LoRA is merged into them."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return task.load_model(checkpoint, labels)
+    model.load_adapter(str(checkpoint), "default")
+    return model.merge_and_unload()
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes a Hugging Face folder: config.json, model.safetensors, tokenizer.json, tokenizer_config.json."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):  # written readable for its owner only, unlike the rest
+        path.chmod((folder / "config.json").stat().st_mode)
+
+
+def parameters(model: Any) -> tuple[int, int]:
+    """How many parameters the model has, and how many of them are trained."""
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+
+def _head(model: Any) -> list[str]:
+    """Names of the children beside the encoder that have weights."""
+    return [
+        name for name, child in model.named_children() if child is not model.base_model and list(child.parameters())
+    ]
+
+
+def _freeze(model: Any, params: Params) -> list[str]:
+    """Freezes what `params` say; gives the names of the frozen modules."""
+    names = {id(module): name for name, module in model.named_modules()}
+    frozen: list[nn.Module] = []
+    if params.freeze_embeddings:
+        frozen.append(getattr(model.base_model, "embeddings", None) or model.get_input_embeddings())
+    if params.freeze_layers:
+        layers = _layers(model)
+        if params.freeze_layers > len(layers):
+            raise UsageError(
+                f"train.freeze_layers = {params.freeze_layers}, but the model has {len(layers)} layers",
+                f"set it to {len(layers)} or less",
+            )
+        frozen.extend(layers[: params.freeze_layers])
+    for module in frozen:
+        module.requires_grad_(False)
+    return [names[id(module)] for module in frozen]
+
+
+def _layers(model: Any) -> Sequence[nn.Module]:
+    """The encoder's list of layers, lowest first."""
+    count = model.config.num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return list(module)
+    raise UsageError(
+        f"train.freeze_layers: {type(model).__name__} has no list of {count} layers of their own",
+        "set freeze_layers: 0",
+    )
+
+
+def _with_lora(model: Any, whole: set[str], frozen: list[str], params: Params) -> Any:
+    """`model` with LoRA on its linear layers; the modules `whole` (the head, and what the checkpoint lacked) train fully."""
+    from peft import LoraConfig, get_peft_model
+
+    def lies_in(name: str, modules: Sequence[str]) -> bool:
+        return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not lies_in(name, [*whole, *frozen])
+    ]
+    wanted = params.lora_target_modules or [""]
+    unknown = [part for part in wanted if not any(_ends_with(name, part) for name in linear)]
+    if unknown:
+        found = sorted({name.rpartition(".")[2] for name in linear})
+        raise UsageError(
+            f"train.lora_target_modules: no trainable linear layer is called {', '.join(unknown)}",
+            f"the model's linear layers are called {', '.join(found)}; [] takes all",
+        )
+    targets = [name for name in linear if any(_ends_with(name, part) for part in wanted)]
+    config = LoraConfig(
+        r=params.lora_r,
+        lora_alpha=params.lora_alpha,
+        lora_dropout=params.lora_dropout,
+        target_modules=targets,
+        modules_to_save=sorted(whole),
+    )
+    if params.gradient_checkpointing:
+        model.enable_input_require_grads()  # else no gradient passes the checkpointed, frozen embeddings
+    return get_peft_model(model, config)
+
+
+def _ends_with(name: str, part: str) -> bool:
+    return not part or name == part or name.endswith(f".{part}")

@@ -1,0 +1,136 @@
+"""Parameters of train. Defaults suit about 1,500 short rows and the bundled 22.7 M-parameter model on 2 CPU cores."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from fineline.params import StepParams
+
+
+class Params(StepParams):
+    """How a pretrained model is fine-tuned."""
+
+    model: str = Field(
+        "bundled:all-MiniLM-L6-v2",
+        min_length=1,
+        description="Pretrained model: bundled:NAME (in an installed package, no network), a hub id (owner/name), or a local "
+        "folder with model.safetensors and tokenizer.json. Of a folder only its name is recorded, and the sha256 of its files.",
+    )
+    revision: str = Field(
+        "",
+        description="Commit, tag or branch of a hub model; pin a commit, so that a run can be repeated. Empty: main.",
+    )
+    pooling: Literal["auto", "model", "mean"] = Field(
+        "auto",
+        description="What the head reads. mean: the mean over the tokens; model: what its class has ([CLS] for BERT). auto: "
+        "mean where the model was pretrained so (its 1_Pooling/config.json says it, as sentence-transformers write it).",
+    )
+    method: Literal["full", "lora"] = Field(
+        "full",
+        description="full trains every weight that is not frozen; lora trains low-rank additions to the linear layers and the "
+        "whole head, and merges them at the end (Hu et al. 2021): less memory, for models that do not fit otherwise.",
+    )
+    lora_r: int = Field(
+        16, ge=1, le=1024, description="Rank of the LoRA matrices; more rank, more capacity and memory."
+    )
+    lora_alpha: int = Field(32, ge=1, description="LoRA scale: the additions are multiplied by lora_alpha / lora_r.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the LoRA matrices, a share.")
+    lora_target_modules: list[str] = Field(
+        [],
+        description="Names of the linear layers that get LoRA, such as query and value. Empty: all of the encoder's.",
+    )
+    freeze_embeddings: bool = Field(
+        False,
+        description="Leave the embeddings as they are: half of MiniLM's parameters, so faster, less memory and less overfitting.",
+    )
+    freeze_layers: int = Field(
+        0, ge=0, description="Leave the first k encoder layers as they are; 0 trains all. Go with freeze_embeddings."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Arithmetic of the forward and backward pass; weights are kept and saved in fp32. auto takes bf16 where the "
+        "GPU or CPU (avx512_bf16, amx_bf16) computes it natively, else fp32. fp16 needs a GPU.",
+    )
+    max_length: int = Field(
+        128, ge=4, description="Longest text in tokens; the rest is cut off. Not more than the model has positions."
+    )
+    epochs: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Passes over the training rows at most; early stopping may end sooner. 6 to 8 on banking77.",
+    )
+    batch_size: int = Field(32, ge=1, description="Rows per step and device.")
+    eval_batch_size: int = Field(
+        64, ge=1, description="Rows per evaluation batch and device; changes speed and memory only."
+    )
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        description="Batches per optimizer step: batch_size * this rows count for one step at the memory of batch_size.",
+    )
+    learning_rate: float = Field(
+        2e-4,
+        gt=0,
+        le=1,
+        description="Peak learning rate. 2e-4 for MiniLM (measured on banking77), 2e-5 to 5e-5 for BERT-base and larger.",
+    )
+    schedule: Literal["linear", "cosine", "polynomial"] = Field(
+        "linear", description="How the learning rate falls to 0 after warm-up; polynomial is of power 2."
+    )
+    warmup_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of all steps in which the learning rate rises from 0 to its peak."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, description="AdamW's decoupled weight decay; biases and layer norms have none."
+    )
+    label_smoothing: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of each target that is spread over all labels (Szegedy et al. 2016); helps where labels are noisy.",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced weighs each row by n / (k * rows of its label), so that rare labels count as much as common ones.",
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of activations dropped in training, at every place the model has dropout (BERT: 0.1).",
+    )
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients longer than this are scaled down to it; 0: never.")
+    early_stopping_patience: int = Field(
+        3,
+        ge=0,
+        description="Stop after this many evaluations (one per epoch) without a better validation metric; 0: never.",
+    )
+    metric: str = Field(
+        "",
+        description="Validation figure that picks the best checkpoint: one of the task's metrics, or loss. Empty: the task's own "
+        "(macro_f1). loss, log_loss and ece are better when smaller, all others when larger.",
+    )
+    seed: int = Field(
+        13, ge=0, lt=2**32, description="Seed of the new head's weights, of dropout and of the order of the rows."
+    )
+    length_grouping: bool = Field(
+        True,
+        description="Put rows of like length into one batch, so that less padding is computed: 1.1 to 1.5 times as fast.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations twice instead of keeping them: about 20 % slower, much less memory."
+    )
+    logging_steps: int = Field(10, ge=1, description="Optimizer steps averaged into one point of the curves.")
+
+    @model_validator(mode="after")
+    def _revision_of_hub(self) -> "Params":
+        if self.revision and (self.model.startswith("bundled:") or Path(self.model).is_dir()):
+            raise ValueError(f"revision is for hub models only, and model is {self.model}")
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """As a manifest keeps them; of a model folder only its name, whose files the manifest identifies by sha256."""
+        name = Path(self.model).name if Path(self.model).is_dir() else self.model
+        return {**super().recorded(), "model": name}

@@ -1,0 +1,139 @@
+"""fineline summary: what the pipeline made, read from its artifacts."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fineline import artifacts, tracking
+from fineline.errors import UsageError
+
+STEPS = {
+    "ingest": "dataset",
+    "data_quality": "clean",
+    "split": "splits",
+    "augment": "augmented",
+    "train": "model",
+    "export_onnx": "onnx",
+    "quantize": "bundle",
+    "evaluate": "report",
+    "register": "registration",
+}
+"""Each step, in their order, with the artifact folder (dvc.yaml) that says what came out of it."""
+
+_WIDEST = 120
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments: the artifacts folder."""
+    parser.add_argument(
+        "--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="where the pipeline wrote (artifacts)"
+    )
+    parser.epilog = "example: fineline summary"
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Prints the summary. Raises UsageError when the pipeline has made nothing here."""
+    if not any((flags.artifacts / folder / artifacts.MANIFEST).is_file() for folder in STEPS.values()):
+        raise UsageError(
+            f"{flags.artifacts} holds nothing that the pipeline made",
+            "run it: make run, or dvc repro; or name another folder with --artifacts",
+        )
+    for line in summary(flags.artifacts, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)):
+        print(line)
+    return 0
+
+
+def summary(folder: Path, width: int) -> Iterator[str]:
+    """The lines: steps, gate, registered version, report, what to try."""
+    yield from _steps(folder, width)
+    yield ""
+    yield from _gate(folder / STEPS["evaluate"])
+    registration = _json(folder / STEPS["register"] / artifacts.REGISTRATION)
+    yield f"model    {_registered(registration)}"
+    report = folder / STEPS["evaluate"] / artifacts.REPORT
+    yield f"report   {report if report.is_file() else 'none yet'}"
+    yield ""
+    yield "Try next:"
+    yield from (f"  {command}" for command in next_commands(folder, registration))
+
+
+def next_commands(folder: Path, registration: dict[str, Any]) -> list[str]:
+    """Three commands to type here, with the folder of the programs where the shell would not find them."""
+    programs = "" if shutil.which("fineline") else os.path.relpath(Path(sys.executable).parent) + os.sep
+    model = folder / STEPS["quantize"]
+    uri = f"models:/{registration['name']}@champion" if registration.get("registered") else str(model)
+    tracked = tracking.tracking_uri()
+    ui = f"{programs}mlflow ui --backend-store-uri {tracked}"
+    return [
+        f"{programs}dvc plots show",
+        f'{programs}fineline predict --model {uri} "where is my new card?"',
+        f"open {tracked}" if tracked.startswith("http") else ui,
+    ]
+
+
+def _steps(folder: Path, width: int) -> Iterator[str]:
+    names = max(map(len, STEPS))
+    yield f"{'step':{names}}  {'seconds':>8}  result"
+    indent = " " * (names + 12)
+    total = 0.0
+    for step, name in STEPS.items():
+        if not (folder / name / artifacts.MANIFEST).is_file():
+            yield f"{step:{names}}  {'-':>8}  not run yet"
+            continue
+        ran = artifacts.read_run(folder / name)
+        seconds = ran.get("seconds", 0.0)
+        total += seconds
+        text = ran.get("line") or _figures(folder / name)
+        yield from textwrap.wrap(
+            text,
+            width,
+            initial_indent=f"{step:{names}}  {seconds:8.1f}  ",
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    yield f"{'total':{names}}  {total:8.1f}"
+
+
+def _figures(folder: Path) -> str:
+    """The plain figures of a manifest, for an artifact that was not made by the step's command line."""
+    figures = artifacts.read_manifest(folder).figures
+    plain = [f"{name} {value}" for name, value in figures.items() if isinstance(value, str | int | float)]
+    return ", ".join(plain) or "made"
+
+
+def _gate(report: Path) -> Iterator[str]:
+    gate = _json(report / "gate.json")
+    if not gate:
+        yield "gate     no verdict yet"
+        return
+    yield f"gate     {'PASSED' if gate['passed'] else 'FAILED'}: {gate['summary']}"
+    for rule in gate["rules"]:
+        if not rule["passed"]:
+            yield f"         no: {rule['rule']} is {rule['figure']:g}, bound {rule['bound']:g}"
+    for rule in gate.get("not_judged", []):
+        yield f"         not judged: {rule['rule']}, {rule['reason']}"
+
+
+def _registered(registration: dict[str, Any]) -> str:
+    if not registration:
+        return "nothing registered yet"
+    if not registration["registered"]:
+        return "nothing registered: the gate said no (what serves stays as it is)"
+    aliases = ", ".join(registration["aliases"]) or "no alias"
+    return f"{registration['uri']} ({aliases})"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is broken: {error}", "run the step that made it again (dvc repro -f)") from None

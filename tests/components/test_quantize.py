@@ -1,0 +1,362 @@
+"""quantize: what ships is inside the margins on every validation row, and quantize.json says why it ships."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.export_onnx.graph import export
+from components.export_onnx.params import Params as ExportParams
+from components.export_onnx.step import run as export_onnx
+from components.quantize import precision, quality, sensitivity
+from components.quantize.params import Params
+from components.quantize.step import choose, run
+from fineline import artifacts, dataset, tracking
+from fineline.bundle import logits, open_bundle, predict, self_test
+from fineline.tasks import get_task
+from tests.conftest import files_of, make_rows
+from tests.varied_model import (
+    LABELS,
+    write_model_artifact,
+    write_splits_it_mostly_knows,
+    write_varied_model,
+)
+
+RunStep = Callable[..., tuple[int, str, str]]
+TASK = get_task("single_label")
+FILES = {
+    *("model.onnx", "tokenizer.json", "bundle.json", "quantize.json"),
+    *("measurements.json", "manifest.json", "run.json"),
+}
+QUICK = {"speed_texts": 10, "speed_rounds": 1, "select": "smallest", "max_changed_share": 0.1, "max_metric_drop": 0.1}
+
+
+def inputs(folder: Path, outlier: float) -> tuple[Path, Path]:
+    """(fp32 bundle, splits) of the varied model."""
+    model = write_varied_model(folder / "model", outlier)
+    splits = write_splits_it_mostly_knows(folder / "splits", model, make_rows(400))
+    export_onnx(params=ExportParams(), model=write_model_artifact(model, splits), splits=splits, onnx=folder / "onnx")
+    return folder / "onnx", splits
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return inputs(tmp_path_factory.mktemp("plain"), 0.0)
+
+
+@pytest.fixture(scope="module")
+def with_outlier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return inputs(tmp_path_factory.mktemp("outlier"), 2000.0)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory, plain: tuple[Path, Path]) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    run(params=Params.model_validate(QUICK), onnx=plain[0], splits=plain[1], bundle=folder)
+    return folder
+
+
+def read(folder: Path, name: str = "quantize.json") -> dict:
+    return json.loads((folder / name).read_text())
+
+
+def texts_of(splits: Path) -> list[str]:
+    return dataset.read_rows(splits / "validation.parquet")["text"].tolist()
+
+
+def test_writes_the_bundle_that_ships_and_why(shipped: Path, plain: tuple[Path, Path]) -> None:
+    onnx, splits = plain
+    assert files_of(shipped) == FILES
+    manifest = artifacts.verify(shipped)
+    assert (manifest.step, manifest.kind, manifest.task) == ("quantize", "bundle", "single_label")
+    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bundle.json", "quantize.json"}
+    assert manifest.inputs == {
+        "onnx": artifacts.read_manifest(onnx).digest,
+        "splits": artifacts.read_manifest(splits).digest,
+    }
+    found = read(shipped)
+    assert found["chosen"] == "int8"
+    assert found["reason"] == "int8 ships: the smallest of fp32 and int8, which stay inside the margins"
+    assert found["rows"] == len(texts_of(splits)) == 60
+    assert set(found["candidates"]) == {"fp32", "int8"}
+    assert found["candidates"]["int8"]["bytes"] == (shipped / "model.onnx").stat().st_size
+    assert found["candidates"]["fp32"]["changed"] == 0
+    assert found["candidates"]["fp32"]["metrics"]["accuracy"] == pytest.approx(5 / 6, abs=0.03)
+    assert sum(found["candidates"]["int8"]["support"].values()) == 60
+    assert manifest.figures["precision"] == "int8"
+    assert manifest.figures["macro_f1"] == found["candidates"]["int8"]["metrics"]["macro_f1"]
+    before, after = read(onnx, "bundle.json"), read(shipped, "bundle.json")
+    assert {key for key in after if after[key] != before[key]} == {
+        "precision",
+        "temperature",
+        "golden",
+        "golden_tolerance",
+    }
+    assert after["precision"] == "int8"
+    assert after["golden_tolerance"] == 0.05
+    self_test(open_bundle(shipped))
+
+
+def test_figures_are_those_of_every_validation_row(shipped: Path, plain: tuple[Path, Path]) -> None:
+    rows = dataset.read_rows(plain[1] / "validation.parquet")
+    answers = [
+        [answer["label"] for answer in predict(open_bundle(folder), rows["text"].tolist())]
+        for folder in (plain[0], shipped)
+    ]
+    found = read(shipped)["candidates"]
+    assert found["int8"]["changed"] == sum(a != b for a, b in zip(*answers, strict=True))
+    for answer, name in zip(answers, ("fp32", "int8"), strict=True):
+        assert found[name]["metrics"]["accuracy"] == pytest.approx(np.mean(np.array(answer) == rows["label"]), abs=1e-6)
+    drop = found["fp32"]["metrics"]["macro_f1"] - found["int8"]["metrics"]["macro_f1"]
+    assert found["int8"]["metric_drop"] == pytest.approx(drop, abs=2e-6)
+
+
+def test_measurements_lie_beside_the_artifact(shipped: Path) -> None:
+    measured = read(shipped, "measurements.json")
+    assert set(measured["candidates"]) == {"fp32", "int8"}
+    for speed in (measured, *measured["candidates"].values()):
+        assert 0 < speed["p50_ms"] <= speed["p95_ms"]
+        assert speed["texts_per_second"] > 0
+    assert {name: measured[name] for name in ("p50_ms", "p95_ms")} == {
+        name: measured["candidates"]["int8"][name] for name in ("p50_ms", "p95_ms")
+    }
+    assert measured["texts"] == 10
+    assert measured["cpu"]
+    assert measured["cores"] >= 1
+    assert "p50" not in (shipped / "quantize.json").read_text()
+
+
+def test_int8_is_int8(shipped: Path, plain: tuple[Path, Path]) -> None:
+    import onnx
+
+    before, after = (onnx.load(folder / "model.onnx").graph for folder in (plain[0], shipped))
+    counts = [Counter(node.op_type for node in graph.node) for graph in (before, after)]
+    types = {tensor.name: tensor.data_type for tensor in after.initializer}
+    weights = [types[node.input[1]] for node in after.node if node.op_type == "MatMulInteger"]
+    assert counts[0]["MatMulInteger"] == counts[0]["DynamicQuantizeLinear"] == 0
+    assert len(weights) == 2 * 6 + 2  # 2 layers of 6 products, pooler, classifier
+    assert set(weights) == {onnx.TensorProto.INT8}
+    assert counts[1]["DynamicQuantizeLinear"] > 0
+    assert counts[1]["Gemm"] == 0
+    assert counts[1]["MatMul"] == 2 * 2  # attention: no weights
+    assert (shipped / "model.onnx").stat().st_size < 0.6 * (plain[0] / "model.onnx").stat().st_size
+
+
+def test_same_inputs_give_the_same_digest(shipped: Path, plain: tuple[Path, Path], tmp_path: Path) -> None:
+    again = Params.model_validate({**QUICK, "threads": 1, "batch_size": 64.0})
+    run(params=again, onnx=plain[0], splits=plain[1], bundle=tmp_path / "again")
+    assert artifacts.read_manifest(tmp_path / "again").digest == artifacts.read_manifest(shipped).digest
+
+
+def test_an_outlier_is_left_in_fp32(with_outlier: tuple[Path, Path], tmp_path: Path) -> None:
+    onnx, splits = with_outlier
+    run(params=Params.model_validate(QUICK), onnx=onnx, splits=splits, bundle=tmp_path / "bundle")
+    found = read(tmp_path / "bundle")
+    whole, rung = found["candidates"]["int8"], found["candidates"]["int8 with 25% in fp32"]
+    assert set(found["candidates"]) == {"fp32", "int8", "int8 with 25% in fp32"}
+    assert whole["changed_share"] > 0.2
+    assert any("of the predictions change (allowed 10.00%)" in line for line in whole["violations"])
+    assert rung["violations"] == []
+    assert rung["changed_share"] < whole["changed_share"] / 3
+    assert len(rung["left_in_fp32"]) == round(0.25 * 14)
+    assert found["chosen"] == "int8 with 25% in fp32"
+    assert "(refused: int8: " in found["reason"]
+    assert open_bundle(tmp_path / "bundle").config["precision"] == "int8"
+    self_test(open_bundle(tmp_path / "bundle"))
+
+
+def test_the_outlier_is_the_most_sensitive(with_outlier: tuple[Path, Path], tmp_path: Path) -> None:
+    import onnx
+
+    folder, splits = with_outlier
+    graph = onnx.load(folder / "model.onnx").graph
+    products = {node.name: node for node in graph.node if node.op_type in ("MatMul", "Gemm")}
+    order = sensitivity.by_noise(open_bundle(folder), texts_of(splits), tmp_path)
+    assert len(order) == len(set(order)) == 14
+    assert "pooler" in products[order[0]].input[1]
+
+
+def test_refused_candidates_leave_fp32(with_outlier: tuple[Path, Path], tmp_path: Path, run_step: RunStep) -> None:
+    onnx, splits = with_outlier
+    params = {**QUICK, "fallback_shares": [], "select": "fastest"}
+    code, out, err = run_step("quantize", params, onnx=onnx, splits=splits, bundle=tmp_path / "bundle")
+    assert code == 0, err
+    assert out.startswith("quantize: fp32 ships: nothing else stays inside the margins (int8: ")
+    assert read(tmp_path / "bundle")["chosen"] == "fp32"
+    assert (tmp_path / "bundle" / "model.onnx").read_bytes() == (onnx / "model.onnx").read_bytes()
+    config = read(tmp_path / "bundle", "bundle.json")
+    assert (config["precision"], config["golden_tolerance"]) == ("fp32", 0.001)
+    self_test(open_bundle(tmp_path / "bundle"))
+
+
+def test_margins_of_0_refuse_any_change(with_outlier: tuple[Path, Path], tmp_path: Path) -> None:
+    strict = {"max_metric_drop": 0, "max_changed_share": 0, "max_recall_drop": 0, "fallback_shares": []}
+    run(
+        params=Params.model_validate({**QUICK, **strict}),
+        onnx=with_outlier[0],
+        splits=with_outlier[1],
+        bundle=tmp_path / "b",
+    )
+    found = read(tmp_path / "b")
+    assert found["chosen"] == "fp32"
+    assert len(found["candidates"]["int8"]["violations"]) >= 3
+
+
+def test_fp16_needs_a_gpu(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    params = Params.model_validate({**QUICK, "candidates": ["fp16"]})
+    run(params=params, onnx=plain[0], splits=plain[1], bundle=tmp_path / "bundle")
+    found = read(tmp_path / "bundle")
+    assert found["skipped"] == {"fp16": "ONNX Runtime has no GPU here, and CPUs compute fp16 slower than fp32"}
+    assert set(found["candidates"]) == {"fp32"}
+    assert found["reason"] == "fp32 ships: there is no other candidate"
+
+
+def test_fp16_answers_nearly_as_fp32(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    precision.write_fp16(plain[0], tmp_path / "fp16")
+    half, texts = open_bundle(tmp_path / "fp16"), texts_of(plain[1])
+    assert half.config["precision"] == "fp16"
+    assert precision.size(tmp_path / "fp16") < 0.7 * precision.size(plain[0])
+    difference = np.abs(logits(half, texts) - logits(open_bundle(plain[0]), texts)).max()
+    assert 0 < difference < 0.05
+
+
+def test_weights_beside_the_graph(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    """As models over 2 GB have them."""
+    model = TASK.load_model(plain[0].parent / "model", list(LABELS)).eval()
+    source = shutil.copytree(plain[0], tmp_path / "source")
+    (source / "model.onnx").unlink()
+    export(model, TASK, ["input_ids", "attention_mask"], 20, source, one_file_bytes=1000)
+    texts = texts_of(plain[1])
+    expected = logits(open_bundle(plain[0]), texts)
+    order = sensitivity.by_noise(open_bundle(source), texts, tmp_path)
+    precision.write_int8(source, tmp_path / "int8", order[:2], reduce_range=True)
+    assert np.abs(logits(open_bundle(tmp_path / "int8"), texts) - expected).max() < 0.5
+
+
+def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, Path], tmp_path: Path) -> None:
+    found, config = read(shipped), read(shipped, "bundle.json")
+    assert config["temperature"] == found["temperature"] != 1.0
+    assert 0.05 < found["temperature"] < 20
+    assert found["calibrated"]["log_loss"] < found["candidates"]["int8"]["metrics"]["log_loss"]
+    assert found["calibrated"]["accuracy"] == found["candidates"]["int8"]["metrics"]["accuracy"]
+    run(
+        params=Params.model_validate({**QUICK, "calibrate": False, "candidates": []}),
+        onnx=plain[0],
+        splits=plain[1],
+        bundle=tmp_path / "bundle",
+    )
+    assert read(tmp_path / "bundle", "bundle.json")["temperature"] == 1.0
+
+
+def test_figures_reach_the_run_that_train_began(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    onnx = shutil.copytree(plain[0], tmp_path / "onnx")
+    journal = tracking.Journal(onnx / artifacts.EVENTS)
+    journal.run("train", {}, {}, [])
+    params = Params.model_validate({**QUICK, "candidates": []})
+    run(params=params, onnx=onnx, splits=plain[1], bundle=tmp_path / "bundle")
+    events = tracking.Journal(tmp_path / "bundle" / artifacts.EVENTS).events
+    assert [event["kind"] for event in events] == ["run", "metrics", "tags"]
+    assert {"quantize.bytes", "quantize.macro_f1", "quantize.p50_ms"} <= set(events[1]["values"])
+    assert events[2]["values"] == {"fineline.quantize": "fp32 ships: there is no other candidate"}
+    assert len(journal.events) == 1  # an input is never changed
+
+
+@pytest.mark.parametrize(
+    ("select", "candidates", "chosen", "words"),
+    [
+        ("fastest", {"fp32": (90, 2.5, []), "int8": (23, 0.8, [])}, "int8", "the fastest of fp32 and int8"),
+        ("fastest", {"fp32": (90, 0.8, []), "int8": (23, 2.5, [])}, "fp32", "the fastest of fp32 and int8"),
+        ("smallest", {"fp32": (90, 0.8, []), "int8": (23, 2.5, [])}, "int8", "the smallest of fp32 and int8"),
+        ("fastest", {"fp32": (90, 1.00, []), "int8": (23, 1.09, [])}, "int8", "the fastest"),
+        ("fastest", {"fp32": (90, 1.00, []), "int8": (23, 1.11, [])}, "fp32", "the fastest"),
+        ("fastest", {"fp32": (90, 2.5, []), "int8": (23, 0.8, ["a", "b"])}, "fp32", "the margins (int8: a, b)"),
+        ("fastest", {"fp32": (90, 2, []), "int8": (23, 1, list("abcde"))}, "fp32", "(int8: a, b, c and 2 more)"),
+        (
+            "fastest",
+            {"fp32": (90, 2, []), "int8": (23, 1, ["a"]), "int8 with 25% in fp32": (40, 1.2, [])},
+            "int8 with 25% in fp32",
+            "which stay inside the margins (refused: int8: a)",
+        ),
+        ("smallest", {"fp32": (90, 2, [])}, "fp32", "there is no other candidate"),
+    ],
+)  # fmt: skip
+def test_choice(select: str, candidates: dict, chosen: str, words: str) -> None:
+    figures = {name: {"bytes": size, "violations": broken} for name, (size, _, broken) in candidates.items()}
+    name, reason = choose(select, figures, {name: latency for name, (_, latency, _) in candidates.items()})
+    assert name == chosen
+    assert reason.startswith(f"{chosen} ships: ")
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({}, []),
+        ({"metric_drop": 0.01, "changed_share": 0.02, "recall_change": {"a": -0.1}}, []),
+        ({"metric_drop": 0.0101}, ["macro_f1 falls by 0.0101 (allowed 0.01)"]),
+        ({"metric_drop": -0.5}, []),
+        ({"changed_share": 0.021}, ["2.10% of the predictions change (allowed 2.00%)"]),
+        ({"recall_change": {"a": 0.9 - 1.0}}, []),
+        ({"recall_change": {"a": -0.2, "rare": -1.0}}, ["recall of a falls by 0.200 on 10 rows (allowed 0.1)"]),
+        ({"rows_not_finite": 3}, ["the logits of 3 rows are not finite"]),
+    ],
+)
+def test_margins(found: dict, words: list[str]) -> None:
+    inside = {"metric_drop": 0.0, "changed_share": 0.0, "recall_change": {}, "support": {"a": 10, "rare": 9}}
+    assert quality.violations(Params(), "macro_f1", {**inside, **found}) == words
+
+
+def test_quality_of_known_logits() -> None:
+    fp32 = np.eye(3, dtype=np.float32)[[0, 0, 1, 1]] * 4
+    int8 = np.eye(3, dtype=np.float32)[[0, 1, 1, 1]] * 4
+    found = quality.figures(TASK, ["a", "b", "unseen"], np.array([0, 0, 1, 0]), int8, fp32)
+    assert (found["changed"], found["changed_share"]) == (1, 0.25)
+    assert found["support"] == {"a": 3, "b": 1, "unseen": 0}
+    assert found["recall_change"] == {"a": pytest.approx(-1 / 3, abs=1e-6), "b": 0}
+    assert found["largest_logit_difference"] == 4
+    int8[1, 0] = np.nan
+    assert quality.figures(TASK, ["a", "b", "unseen"], np.array([0, 0, 1, 0]), int8, fp32) == {"rows_not_finite": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "params", "words"),
+    [
+        ("no bundle", {}, "does not exist"),
+        ("splits as bundle", {}, "is a splits, not a bundle"),
+        ("quantized already", {}, "is int8 already"),
+        ("changed graph", {}, "model.onnx was changed after it was made"),
+        ("other splits", {}, "its model may have learned from their validation rows"),
+        ("", {"candidates": ["int4"], "select": "best", "max_metric_drop": 2, "margin": 1}, "4 parameters are wrong"),
+        ("", {"candidates": ["int8", "int8"]}, "candidates names one twice"),
+        ("", {"fallback_shares": [0.5, 0.25]}, "fallback_shares must rise"),
+        ("", {"fallback_shares": [1.0]}, "fallback_shares must rise"),
+    ],
+)
+def test_bad_input(
+    change: str,
+    params: dict,
+    words: str,
+    plain: tuple[Path, Path],
+    shipped: Path,
+    splits: Path,
+    tmp_path: Path,
+    run_step: RunStep,
+) -> None:
+    onnx = shutil.copytree(plain[0], tmp_path / "onnx")
+    if change == "changed graph":
+        graph = bytearray((onnx / "model.onnx").read_bytes())
+        graph[-1] ^= 1
+        (onnx / "model.onnx").write_bytes(graph)
+    source = {"no bundle": tmp_path / "none", "splits as bundle": splits, "quantized already": shipped}.get(
+        change, onnx
+    )
+    rows = splits if change == "other splits" else plain[1]
+    code, out, err = run_step("quantize", {**QUICK, **params}, onnx=source, splits=rows, bundle=tmp_path / "bundle")
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,131 @@
+"""fineline summary: what stands in the artifacts, whole, partial or absent."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fineline import artifacts
+from pipelines.cli import main
+from pipelines.summary import STEPS, summary
+
+SUMMARIES = {
+    "ingest": "1,640 rows, 10 labels from 1 file",
+    "train": "validation macro_f1 0.9120 after epoch 3 of 4 " * 3,
+}
+PASSED = {
+    "passed": True,
+    "rules": [{"rule": "min_metric", "figure": 0.91, "bound": 0.8, "passed": True}],
+    "summary": "passed 1",
+}
+FAILED = {
+    "passed": False,
+    "rules": [
+        {"rule": "min_metric", "figure": 0.71, "bound": 0.8, "passed": False},
+        {"rule": "max_drop_shipped", "figure": 0.001, "bound": 0.01, "passed": True},
+    ],
+    "not_judged": [{"rule": "min_label_f1", "reason": "no label has 20 test rows"}],
+    "summary": "failed 1 of 2 rules",
+}
+REGISTERED = {"registered": True, "name": "fineline", "uri": "models:/fineline/3", "aliases": ["challenger"]}
+REFUSED = {"registered": False, "why": "gate failed"}
+
+
+def write(
+    folder: Path, gate: dict = PASSED, registration: dict = REGISTERED, steps: tuple[str, ...] = tuple(STEPS)
+) -> Path:
+    """The artifacts of `steps`, each with run.json as its step leaves it."""
+    for number, step in enumerate(steps):
+        artifact = folder / STEPS[step]
+        artifact.mkdir(parents=True)
+        if step == "evaluate":
+            artifacts.write_json(artifact / "gate.json", gate)
+            (artifact / "report.html").write_text("")
+        if step == "register":
+            artifacts.write_json(artifact / "registration.json", registration)
+        artifacts.write_manifest(
+            artifact, step=step, kind="any", params={}, inputs={}, figures={"rows": 7, "by": {}}, task="single_label"
+        )
+        artifacts.write_json(artifact / "run.json", {"seconds": number + 0.5})
+        if step in SUMMARIES:
+            artifacts.note(artifact, line=SUMMARIES[step])
+    return folder
+
+
+def test_everything_is_there(tmp_path, capfd, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["summary"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    table = lines[: lines.index("")]
+    assert table[0].split() == ["step", "seconds", "result"]
+    assert [line.split()[0] for line in table if not line.startswith(" ")] == ["step", *STEPS, "total"]
+    assert table[1] == "ingest             0.5  1,640 rows, 10 labels from 1 file"
+    assert table[2] == "data_quality       1.5  rows 7"
+    assert table[-1] == "total             40.5"
+    assert max(map(len, table)) <= 80
+    assert lines[lines.index("") + 1 :][:3] == [
+        "gate     PASSED: passed 1",
+        "model    models:/fineline/3 (challenger)",
+        "report   artifacts/report/report.html",
+    ]
+    commands = [shlex.split(line) for line in lines[-3:]]
+    assert [command[0].rpartition("/")[2] for command in commands] == ["dvc", "fineline", "mlflow"]
+    assert all(shutil.which(command[0]) for command in commands)
+    assert [command[1:] for command in commands] == [
+        ["plots", "show"],
+        ["predict", "--model", "models:/fineline@champion", "where is my new card?"],
+        ["ui", "--backend-store-uri", "sqlite:///mlflow.db"],
+    ]
+
+
+def test_a_gate_that_said_no(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    folder = write(tmp_path / "artifacts", FAILED, REFUSED)
+    lines = list(summary(folder, 100))
+    start = lines.index("gate     FAILED: failed 1 of 2 rules")
+    assert lines[start + 1 : start + 4] == [
+        "         no: min_metric is 0.71, bound 0.8",
+        "         not judged: min_label_f1, no label has 20 test rows",
+        "model    nothing registered: the gate said no (what serves stays as it is)",
+    ]
+    assert f"predict --model {folder / 'bundle'} " in lines[-2]
+    assert lines[-1] == "  open http://127.0.0.1:1"
+
+
+def test_half_way(tmp_path) -> None:
+    lines = list(summary(write(tmp_path / "artifacts", steps=("ingest", "data_quality")), 100))
+    assert sum(line.endswith("not run yet") for line in lines) == 7
+    assert lines[lines.index("") + 1 :][:3] == [
+        "gate     no verdict yet",
+        "model    nothing registered yet",
+        "report   none yet",
+    ]
+
+
+@pytest.mark.parametrize("broken", ["", "registration/registration.json", "dataset/manifest.json"])
+def test_nothing_to_show(broken, tmp_path, capfd) -> None:
+    if broken:
+        write(tmp_path / "artifacts")
+        (tmp_path / "artifacts" / broken).write_text("{")
+        shutil.rmtree(tmp_path / "artifacts" / "clean")
+        (tmp_path / "artifacts" / "dataset" / "run.json").unlink()
+    code = main(["summary", "--artifacts", str(tmp_path / "artifacts")])
+    stderr = capfd.readouterr().err
+    assert code == 2
+    assert (Path(broken).name if broken else "holds nothing that the pipeline made") in stderr
+    assert stderr.count("\n") == 2
+
+
+def test_each_step_leaves_its_line(tmp_path, run_step) -> None:
+    """What the table shows is what the step itself said."""
+    source = tmp_path / "rows.csv"
+    source.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(10)))
+    params = {"source": str(source), "annotator_columns": [], "keep_columns": []}
+    code, stdout, stderr = run_step("ingest", params, dataset=tmp_path / "dataset")
+    assert code == 0, stderr
+    assert stdout == f"ingest: {json.loads((tmp_path / 'dataset' / 'run.json').read_text())['line']}\n"
