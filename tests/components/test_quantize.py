@@ -136,10 +136,13 @@ def test_int8_is_int8(shipped: Path, plain: tuple[Path, Path]) -> None:
     before, after = (onnx.load(folder / "model.onnx").graph for folder in (plain[0], shipped))
     counts = [Counter(node.op_type for node in graph.node) for graph in (before, after)]
     types = {tensor.name: tensor.data_type for tensor in after.initializer}
-    weights = [types[node.input[1]] for node in after.node if node.op_type == "MatMulInteger"]
+    products = [node for node in after.node if node.op_type == "MatMulInteger"]
+    weights = [types[node.input[1]] for node in products]
     assert counts[0]["MatMulInteger"] == counts[0]["DynamicQuantizeLinear"] == 0
     assert len(weights) == 2 * 6 + 2  # 2 layers of 6 products, pooler, classifier
     assert set(weights) == {onnx.TensorProto.INT8}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in after.initializer}
+    assert all(shapes[node.input[3]] == shapes[node.input[1]][1:] for node in products)  # a zero point per channel
     assert counts[1]["DynamicQuantizeLinear"] > 0
     assert counts[1]["Gemm"] == 0
     assert counts[1]["MatMul"] == 2 * 2  # attention: no weights

@@ -198,7 +198,7 @@ def test_the_same_bundle_again_is_the_same_version(bundle, report, out, run_step
 
 def test_a_better_one_becomes_challenger_only(bundle, report, out, run_step, tmp_path) -> None:
     run_step("register", PARAMS, bundle=bundle, report=report, registration=out)
-    other = copy_bundle(bundle, tmp_path / "other", temperature=1.0, note="other")
+    other = copy_bundle(bundle, tmp_path / "other", note="other")
     judged = write_report(tmp_path / "judged", other)
     code, stdout, _ = run_step("register", PARAMS, bundle=other, report=judged, registration=tmp_path / "second")
     assert (code, stdout) == (0, "register: models:/tiny/2 (challenger); gate passed 1 rule\n")
@@ -339,7 +339,7 @@ def _other(bundle: Path, report: Path, folder: Path) -> dict[str, Path]:
 
 
 def _sick(bundle: Path, report: Path, folder: Path) -> dict[str, Path]:
-    sick = copy_bundle(bundle, folder / "sick", temperature=50.0)
+    sick = copy_bundle(bundle, folder / "sick", golden=[[1.0, 0.0, 0.0]] * 5)
     return {"bundle": sick, "report": write_report(folder / "of_sick", sick)}
 
 

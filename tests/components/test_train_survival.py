@@ -1,0 +1,289 @@
+"""train: it survives kills, preemption, a full disk and a dead tracking server, and gives the same bytes as without them."""
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.train import checkpoints, lineage
+from components.train.params import Params
+from components.train.resources import exhaustion_explained
+from fineline import artifacts
+from fineline.errors import ResourceError
+from tests.components.conftest import FAST, FILES, STEPS_PER_EPOCH, RunStep
+from tests.conftest import PROJECT, files_of
+
+pytestmark = pytest.mark.usefixtures("one_thread", "ready_store")
+
+
+class Interrupted:
+    """A real process that trains, and a signal at a chosen moment; then the same training again in this process."""
+
+    def __init__(self, splits: Path, pretrained: Path, folder: Path, params: dict[str, Any]):
+        self.kept = folder / "kept"
+        self.model = folder / "interrupted"
+        flags = ["--splits", str(splits), "--model", str(self.model), "--checkpoints", str(self.kept)]
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "components.train",
+                *flags,
+                "--params",
+                json.dumps({"model": str(pretrained), **params}),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def stop(self, when: Callable[[Path], bool], number: int) -> str:
+        """Sends the signal `number` as soon as `when(folder of the key)` is true; gives stderr."""
+        deadline = time.monotonic() + 240
+        while not any(when(folder) for folder in self.kept.glob("[!.]*")):
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        self.process.send_signal(number)
+        error = self.process.communicate(timeout=120)[1]
+        assert not self.model.exists(), "it was done before the signal"
+        return error
+
+    def sealed(self) -> list[int]:
+        return sorted(int(path.parent.name.split("-")[1]) for path in self.kept.glob("*/checkpoint-*/COMPLETE.json"))
+
+
+def logged(step: int) -> Callable[[Path], bool]:
+    """Whether the journal has reached that step."""
+
+    def reached(folder: Path) -> bool:
+        events = folder / artifacts.EVENTS
+        return events.is_file() and f'"step": {step},' in events.read_text()
+
+    return reached
+
+
+@pytest.mark.parametrize("change", [{}, {"length_grouping": False, "method": "lora", "pooling": "mean"}])
+def test_sigterm_inside_an_epoch_then_the_same_bytes(
+    change: dict[str, Any], train: Callable, splits: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    params = {**FAST, "epochs": 3, "batch_size": 2, "dropout": 0.2, "logging_steps": 1, **change}
+    whole = train("whole", **params)
+    interrupted = Interrupted(splits, pretrained, tmp_path, params)
+    error = interrupted.stop(logged(70), signal.SIGTERM)
+    assert interrupted.process.returncode == 143
+    assert "train: error: stopped by SIGTERM at step" in error
+    assert "run the same command again" in error
+    assert "Traceback" not in error
+    steps = interrupted.sealed()
+    assert steps[-1] >= 70
+    assert steps[-1] % 53 != 0, "the signal came at the end of an epoch: this run proves nothing"
+    assert train("interrupted", checkpoints=interrupted.kept, **params) == whole
+    assert files_of(interrupted.kept) == set()
+    events = [json.loads(line) for line in (tmp_path / "interrupted" / "events.jsonl").read_text().splitlines()]
+    assert sum(event["kind"] == "run" for event in events) == 1
+    steps = [event["step"] for event in events if event["kind"] == "metrics"]
+    assert steps == sorted(set(steps)), "a step was logged twice"
+
+
+def test_sigkill_at_random_moments_then_the_same_bytes(
+    train: Callable, splits: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    params = {**FAST, "epochs": 4, "dropout": 0.2, "logging_steps": 1}
+    whole = train("whole", **params)
+    for step in np.random.default_rng().integers(STEPS_PER_EPOCH, 4 * STEPS_PER_EPOCH, 2):
+        interrupted = Interrupted(splits, pretrained, tmp_path, params)
+        interrupted.stop(lambda folder, step=step: any(logged(s)(folder) for s in range(step, 57)), signal.SIGKILL)  # type: ignore[misc]
+        assert interrupted.process.returncode == -signal.SIGKILL
+    assert train("interrupted", checkpoints=interrupted.kept, **params) == whole
+
+
+def test_sigkill_after_the_last_checkpoint_trains_no_further(
+    run_step: RunStep, train: Callable, splits: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    params = {
+        **FAST,
+        "epochs": 40,
+        "early_stopping_patience": 1,
+        "learning_rate": 1e-2,
+        "warmup_share": 0,
+        "metric": "loss",
+    }
+    whole = train("whole", **params)
+    last = f"checkpoint-{whole.figures['steps']}/COMPLETE.json"
+    interrupted = Interrupted(splits, pretrained, tmp_path, params)
+    interrupted.stop(lambda folder: (folder / last).exists(), signal.SIGKILL)
+    code, _, error = run_step(
+        "train", {"model": str(pretrained), **params}, splits=splits, model=tmp_path / "m", checkpoints=interrupted.kept
+    )
+    assert (code, error) == (0, ""), "early stopping had ended the training"
+    assert artifacts.verify(tmp_path / "m") == whole
+
+
+def test_only_whole_sealed_checkpoints_count(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for step in (10, 20, 30, 40, 50):
+        folder = checkpoints.at(kept, step)
+        folder.mkdir()
+        for name in ("model.safetensors", "optimizer.pt", checkpoints.STATE):
+            (folder / name).write_text(f"{name} {step}")
+        if step != 50:
+            checkpoints.seal(folder)
+    (checkpoints.at(kept, 40) / "optimizer.pt").unlink()
+    (checkpoints.at(kept, 30) / "model.safetensors").write_text("model.safetensors 3!")
+    assert checkpoints.last(kept) == checkpoints.at(kept, 20)
+    assert {path.name for path in kept.iterdir()} == {"checkpoint-10", "checkpoint-20"}
+    checkpoints.prune(kept, 20)
+    assert {path.name for path in kept.iterdir()} == {"checkpoint-20"}
+
+
+def test_checkpoints_of_other_inputs_are_not_taken(train: Callable, tmp_path: Path) -> None:
+    base = checkpoints.key(
+        splits="sha256:a", params={"epochs": 1}, pretrained={"model.safetensors": "x"}, precision="fp32"
+    )
+    assert base != checkpoints.key(
+        splits="sha256:a", params={"epochs": 2}, pretrained={"model.safetensors": "x"}, precision="fp32"
+    )
+    (tmp_path / "kept" / base).mkdir(parents=True)
+    train(checkpoints=tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [base], "another training's folder was touched"
+
+
+def test_a_second_training_of_the_same_key_is_kept_out(tmp_path: Path) -> None:
+    with (
+        checkpoints.folder_for("key", tmp_path),
+        pytest.raises(ResourceError, match="another process"),
+        checkpoints.folder_for("key", tmp_path),
+    ):
+        pass
+
+
+def test_the_run_in_mlflow(train: Callable, splits: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    manifest = train(epochs=2)
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    run = client.get_run(artifacts.read_run_id(tmp_path / "model"))
+    data = artifacts.read_manifest(splits)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "2"
+    assert run.data.params["train.metric"] == ""
+    assert {name for name in run.data.params if name.startswith("train.")} == {
+        f"train.{name}" for name in manifest.params
+    }
+    assert run.data.tags["fineline.digest.train"] == manifest.digest
+    assert run.data.tags["fineline.digest.split"] == run.data.tags["fineline.data_digest"] == data.digest
+    assert run.data.metrics["validation_macro_f1"] == pytest.approx(
+        float(list(csv.DictReader((tmp_path / "model" / "curves.csv").open()))[-1]["validation_macro_f1"]), abs=1e-6
+    )
+    losses = client.get_metric_history(run.info.run_id, "train_loss")
+    assert [metric.step for metric in losses] == [10, 14, 20, 28]
+    assert [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs] == [
+        ("splits", data.digest.removeprefix("sha256:")[:36])
+    ]
+
+
+def test_an_error_ends_the_run_as_failed(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    params = {"model": str(pretrained), **FAST, "freeze_layers": 3}
+    assert run_step("train", params, splits=splits, model=tmp_path / "model")[0] == 2
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    runs = client.search_runs([client.get_experiment_by_name("fineline").experiment_id])
+    assert [run.info.status for run in runs] == ["FAILED"]
+
+
+def test_a_dead_tracking_server_costs_one_line(
+    run_step: RunStep, train: Callable, splits: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from fineline.tracking import Journal
+
+    alive = os.environ["MLFLOW_TRACKING_URI"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    params = {"model": str(pretrained), **FAST}
+    code, _, error = run_step("train", params, splits=splits, model=tmp_path / "dead")
+    assert code == 0
+    assert error.count("tracking: the MLflow tracking server") == 1
+    assert files_of(tmp_path / "dead") == FILES
+    assert artifacts.read_run_id(tmp_path / "dead") == ""
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", alive)
+    assert train("alive").digest == artifacts.verify(tmp_path / "dead").digest
+    journal = Journal(tmp_path / "dead" / artifacts.EVENTS)
+    assert journal.send()
+    client = MlflowClient(alive)
+    late, live = (client.get_run(i) for i in (journal.run_id, artifacts.read_run_id(tmp_path / "alive")))
+    assert late.info.run_id != live.info.run_id
+    assert late.info.status == "FINISHED"
+    assert late.data.metrics == live.data.metrics
+    assert late.data.params == live.data.params
+
+
+def test_git_is_told_where_there_is_any(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    assert lineage._git(folder) == {}
+    git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *arguments], check=True, env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)})
+    clean = lineage._git(folder)
+    assert re.fullmatch(r"[0-9a-f]{40}", clean["mlflow.source.git.commit"])
+    assert clean["fineline.git_dirty"] == "false"
+    (folder / "new").write_text("")
+    assert lineage._git(folder) == {**clean, "fineline.git_dirty": "true"}
+
+
+def test_out_of_memory_says_what_to_change() -> None:
+    import torch
+
+    with pytest.raises(ResourceError) as caught, exhaustion_explained(Params()):
+        torch.empty(1 << 50)
+    assert "batch_size" in caught.value.hint
+    assert "gradient_accumulation" in caught.value.hint
+    with pytest.raises(RuntimeError, match="shapes"), exhaustion_explained(Params()):
+        raise RuntimeError("shapes do not fit")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 KiB: the tiny model fits on it, but no checkpoint with its optimizer, nor the model twice."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("full", ["checkpoints", "model"])
+def test_a_full_disk(
+    full: str, small_disk: Path, run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    paths = {"checkpoints": tmp_path / "kept", "model": tmp_path / "model", full: small_disk / full}
+    if full == "model":
+        (small_disk / "filler").write_bytes(bytes(350 * 1024))
+    code, _, error = run_step("train", {"model": str(pretrained), **FAST, "epochs": 3}, splits=splits, **paths)
+    assert code == 4, error
+    assert "the disk is full" in error
+    assert "Traceback" not in error
+    assert not paths["model"].exists()
