@@ -70,9 +70,10 @@ def next_commands(folder: Path, registration: dict[str, Any]) -> list[str]:
     uri = f"models:/{registration['name']}@champion" if registration.get("registered") else str(model)
     tracked = tracking.tracking_uri()
     ui = f"{programs}mlflow ui --backend-store-uri {tracked}"
+    use = f'fineline predict --model {uri} "where is my new card?"' if registration else "dvc repro"
     return [
         f"{programs}dvc plots show",
-        f'{programs}fineline predict --model {uri} "where is my new card?"',
+        f"{programs}{use}",
         f"open {tracked}" if tracked.startswith("http") else ui,
     ]
 

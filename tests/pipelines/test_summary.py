@@ -98,6 +98,7 @@ def test_a_gate_that_said_no(tmp_path, monkeypatch) -> None:
 
 
 def test_half_way(tmp_path) -> None:
+    """What is missing is named, and how to go on."""
     lines = list(summary(write(tmp_path / "artifacts", steps=("ingest", "data_quality")), 100))
     assert sum(line.endswith("not run yet") for line in lines) == 7
     assert lines[lines.index("") + 1 :][:3] == [
@@ -105,6 +106,7 @@ def test_half_way(tmp_path) -> None:
         "model    nothing registered yet",
         "report   none yet",
     ]
+    assert lines[-2].endswith("dvc repro")
 
 
 @pytest.mark.parametrize("broken", ["", "registration/registration.json", "dataset/manifest.json"])
