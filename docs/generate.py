@@ -42,7 +42,9 @@ def parameter_reference() -> str:
         model = importlib.import_module(f"components.{name}.params").Params
         lines += ["", f"## {name}", "", "| parameter | default | allowed | meaning |", "|---|---|---|---|"]
         for field, schema in fields(model):
-            lines.append(f"| `{field}` | {default(schema)} | {allowed(schema)} | {cell(schema.get('description', ''))} |")
+            lines.append(
+                f"| `{field}` | {default(schema)} | {allowed(schema)} | {cell(schema.get('description', ''))} |"
+            )
     return "\n".join(lines) + "\n"
 
 

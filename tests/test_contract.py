@@ -12,7 +12,17 @@ from docs.generate import steps
 from tests.conftest import PROJECT
 
 STEPS = ["ingest", "data_quality", "split", "augment", "train", "export_onnx", "quantize", "evaluate", "register"]
-HEAVY = ("torch", "transformers", "great_expectations", "mlflow", "onnxruntime", "pandas", "datasets", "sklearn", "peft")
+HEAVY = (
+    "torch",
+    "transformers",
+    "great_expectations",
+    "mlflow",
+    "onnxruntime",
+    "pandas",
+    "datasets",
+    "sklearn",
+    "peft",
+)
 
 
 def test_every_place_names_the_same_steps() -> None:

@@ -55,10 +55,16 @@ def run(folder: Path, *words: str, code: int = 0) -> str:
     """Runs a command of the environment in `folder`; gives its stdout and stderr."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1", "GIT_AUTHOR_NAME": "test"}
-    environment |= {"GIT_AUTHOR_EMAIL": "t@example.com", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com"}
+    environment |= {
+        "GIT_AUTHOR_EMAIL": "t@example.com",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.com",
+    }
     program = str(Path(sys.prefix) / "bin" / words[0])
     done = subprocess.run([program, *words[1:]], cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == code, f"{' '.join(words)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == code, (
+        f"{' '.join(words)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    )
     return done.stdout + done.stderr
 
 

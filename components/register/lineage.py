@@ -2,14 +2,11 @@
 
 import json
 import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from fineline import __version__
 from fineline.artifacts import Manifest
-
-UNKNOWN = "unknown"
+from fineline.code_version import UNKNOWN, git_state
 
 
 def version_tags(bundle: Manifest, evidence: dict[str, Any], passed: bool) -> dict[str, str]:
@@ -42,22 +39,6 @@ def evidence_of(report: Manifest, gate: dict[str, Any], metrics: dict[str, Any])
     }
     rules = [{key: rule[key] for key in ("rule", "figure", "bound", "passed")} for rule in gate["rules"]]
     return {"report": report.digest, "gate": gate["summary"], "rules": rules, "figures": figures}
-
-
-def git_state() -> tuple[str, str]:
-    """(commit, 'true' or 'false' for changed files) of this code; in an image from FINELINE_GIT_COMMIT ('<commit>[-dirty]')."""
-    if described := os.environ.get("FINELINE_GIT_COMMIT"):
-        return described.removesuffix("-dirty"), str(described.endswith("-dirty")).lower()
-    try:
-        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    except (OSError, subprocess.SubprocessError):
-        return UNKNOWN, UNKNOWN
-    return commit, str(bool(changes)).lower()
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
 def _revision(data: dict[str, Any]) -> str:

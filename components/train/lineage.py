@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fineline import __version__
 from fineline.artifacts import Manifest
+from fineline.code_version import git_state
 from fineline.errors import Preempted
 from fineline.tracking import Journal
 
@@ -52,14 +52,16 @@ def all_params(data: Manifest, params: dict[str, Any]) -> dict[str, str]:
 
 
 def tags(data: Manifest) -> dict[str, str]:
-    """Digest of every input by step, the data's digest, the code's version, and its git commit where there is one."""
+    """Digest of every input by step, the data's digest, the code's version, and its git commit."""
     entries = [*data.ancestors, data.without_ancestors()]
+    commit, dirty = git_state()
     return {
         **{f"fineline.digest.{entry['step']}": entry["digest"] for entry in entries},
         "fineline.data_digest": data.digest,
         "fineline.version": __version__,
         "fineline.task": data.task,
-        **_git(Path(__file__).parent),
+        "mlflow.source.git.commit": commit,
+        "fineline.git_dirty": dirty,
     }
 
 
@@ -69,20 +71,3 @@ def datasets(data: Manifest) -> list[dict[str, str]]:
         {"name": data.kind, "digest": data.digest, "context": "training"},
         *({"name": entry["step"], "digest": entry["digest"], "context": "lineage"} for entry in data.ancestors),
     ]
-
-
-def _git(folder: Path) -> dict[str, str]:
-    """Commit and dirty flag of the repository that `folder` lies in; nothing without git or a commit."""
-    try:
-        commit = _run(folder, "rev-parse", "HEAD")
-        changes = _run(folder, "status", "--porcelain")
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"mlflow.source.git.commit": commit, "fineline.git_dirty": str(bool(changes)).lower()}
-
-
-def _run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -414,26 +413,3 @@ def test_lineage_from_the_source_on(tmp_path) -> None:
     assert tags["data_revision"] == "beef"
     assert tags["splits_digest"] == digests["splits"]
     assert tags["base_model"] == "owner/name@f00d"
-
-
-def test_git_state_of_a_checkout(tmp_path, monkeypatch) -> None:
-    monkeypatch.delenv("FINELINE_GIT_COMMIT")
-    monkeypatch.setattr(lineage, "__file__", str(tmp_path / "checkout" / "lineage.py"))
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-        command = ["git", *identity, "-C", str(tmp_path / "checkout"), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    (tmp_path / "checkout").mkdir()
-    assert lineage.git_state() == ("unknown", "unknown")
-    git("init", "-q")
-    (tmp_path / "checkout" / "code.py").write_text("1")
-    git("add", "code.py")
-    git("commit", "-q", "-m", "first")
-    commit = git("rev-parse", "HEAD")
-    assert lineage.git_state() == (commit, "false")
-    (tmp_path / "checkout" / "code.py").write_text("2")
-    assert lineage.git_state() == (commit, "true")

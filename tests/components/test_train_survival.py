@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.train import checkpoints, lineage
+from components.train import checkpoints
 from components.train.params import Params
 from components.train.resources import exhaustion_explained
 from fineline import artifacts
@@ -236,20 +235,6 @@ def test_a_dead_tracking_server_costs_one_line(
     assert late.info.status == "FINISHED"
     assert late.data.metrics == live.data.metrics
     assert late.data.params == live.data.params
-
-
-def test_git_is_told_where_there_is_any(tmp_path: Path) -> None:
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    assert lineage._git(folder) == {}
-    git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run([*git, *arguments], check=True, env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)})
-    clean = lineage._git(folder)
-    assert re.fullmatch(r"[0-9a-f]{40}", clean["mlflow.source.git.commit"])
-    assert clean["fineline.git_dirty"] == "false"
-    (folder / "new").write_text("")
-    assert lineage._git(folder) == {**clean, "fineline.git_dirty": "true"}
 
 
 def test_out_of_memory_says_what_to_change() -> None:
