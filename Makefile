@@ -17,7 +17,7 @@ run: setup  ## set up, run the whole pipeline on the sample with DVC, print what
 setup: .venv/installed  ## make .venv and install fineline in it
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup  ## ruff, ruff format, mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -36,10 +36,11 @@ class Params(StepParams):
         0.0, ge=-1, le=1, description="Gate: least gain in that metric over the strongest baseline, -1 to 1. -1 = off."
     )
     max_drop_shipped: float = Field(
-        0.01,
+        0.02,
         ge=0,
         le=1,
-        description="Gate: most that the shipped model may lose in that metric against the trained, 0 to 1.",
+        description="Gate: most that the shipped model may lose in that metric against the trained, 0 to 1. On 450 test rows "
+        "of which 5 % change, chance alone moves it by 0.01.",
     )
     min_label_f1: float = Field(
         0.3, ge=0, le=1, description="Gate: least F1 of any label that is judged, 0 to 1. 0 = off."

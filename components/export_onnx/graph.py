@@ -40,7 +40,7 @@ def export(
         logging.getLogger(level).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             model,
             (),
             kwargs=sample,

@@ -33,7 +33,8 @@ def find(
     first that stays inside.
     """
     fp32 = _candidate(params, FP32, source, texts, targets)
-    found, skipped = {FP32: fp32}, {}
+    found = {FP32: fp32}
+    skipped: dict[str, str] = {}
     for name in params.candidates:
         if name == "int8":
             found |= _ladder(params, fp32, texts, targets, work)

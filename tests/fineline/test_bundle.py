@@ -24,13 +24,15 @@ from fineline.bundle import (
 )
 from fineline.errors import ResourceError, UsageError
 from tests.conftest import PROJECT
+from tests.varied_model import write_model_artifact, write_varied_model
 
 TEXTS = ["card", "my app password is locked again", "", "transfer " * 50, "please where is the payment"]
 
 
 @pytest.fixture(scope="module")
-def onnx(tmp_path_factory: pytest.TempPathFactory, model: Path, splits: Path) -> Path:
+def onnx(tmp_path_factory: pytest.TempPathFactory, splits: Path) -> Path:
     folder = tmp_path_factory.mktemp("onnx") / "onnx"
+    model = write_model_artifact(write_varied_model(folder.with_name("model")), splits)
     run(params=Params(), model=model, splits=splits, onnx=folder)
     return folder
 
@@ -99,7 +101,6 @@ def test_self_test_finds_damage(copied: Path, damage: str) -> None:
         configure(copied, golden=[row[:2] for row in config["golden"]])
     elif damage == "tokenizer":
         settings = json.loads((copied / "tokenizer.json").read_text())
-        print(settings["normalizer"], config["golden"])
         settings["normalizer"]["lowercase"] = False
         (copied / "tokenizer.json").write_text(json.dumps(settings))
     else:
