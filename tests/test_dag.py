@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ARTIFACTS = "dataset clean quality splits augmented model onnx bundle report registration".split()
 PARAMS = {
-    "ingest": {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": []},
+    "ingest": {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
     "data_quality": {"model": "tiny", "max_length": 32},
     "train": {"model": "tiny", "max_length": 32, "epochs": 2, "batch_size": 16},
     "quantize": {"select": "smallest"},

@@ -37,7 +37,7 @@ def run(*, params: Params, dataset: Path) -> str:
     task = get_task(params.task)
     files = _files(params)
     rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
-    with artifacts.output(dataset) as folder:
+    with artifacts.output(dataset, keep_equal=True) as folder:
         try:
             figures = _ingest(files, folder, params, task)
         except DataRejected as error:

@@ -25,15 +25,15 @@ class Params(StepParams):
         0.01,
         ge=0,
         le=1,
-        description="Most that a candidate may lose of the task's metric against fp32, 0 to 1. Half of evaluate.max_drop_shipped; "
+        description="Most that a candidate may lose of the task's metric against fp32, 0 to 1; half of evaluate's bound, as "
         "among 150 validation rows one row is 0.007.",
     )
     max_changed_share: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Largest share of validation rows whose prediction may change, 0 to 1; also to a right one. Where labels are "
-        "hard, undecided rows flip both ways at equal quality (5 % on the sample, 0.5 % on banking77); a broken graph flips more.",
+        description="Largest share of validation rows whose prediction may change, 0 to 1; also to a right one. Where labels "
+        "are hard, undecided rows flip both ways at equal quality (5 % on the sample); a broken graph flips far more.",
     )
     max_recall_drop: float = Field(
         0.1, ge=0, le=1, description="Most recall that any label may lose, 0 to 1: one row of ten."

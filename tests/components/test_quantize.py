@@ -310,7 +310,7 @@ def test_choice(select: str, candidates: dict, chosen: str, words: str) -> None:
 )
 def test_margins(found: dict, words: list[str]) -> None:
     inside = {"metric_drop": 0.0, "changed_share": 0.0, "recall_change": {}, "support": {"a": 10, "rare": 9}}
-    assert quality.violations(Params(), "macro_f1", {**inside, **found}) == words
+    assert quality.violations(Params(max_changed_share=0.02), "macro_f1", {**inside, **found}) == words
 
 
 def test_quality_of_known_logits() -> None:
