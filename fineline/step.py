@@ -43,13 +43,18 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
 
     def work() -> str:
+        from fineline import kubeflow
         from fineline.artifacts import note
         from fineline.params import load_params
 
         params_model, run = step.load()
-        line = run(params=load_params(params_model, step.name, flags.params), **paths)
+        params = load_params(params_model, step.name, flags.params)
+        asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
+        line = run(params=params, **paths)
         for name in step.outputs:
             note(paths[name], line=line)
+        if asked:
+            kubeflow.write_output(asked, {name: paths[name] for name in step.outputs})
         return line
 
     code, line = guarded(work, step.name)
@@ -118,6 +123,9 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         required=True,
         metavar="FILE_OR_JSON",
         help=f"YAML or JSON file (its block '{step.name}' is read) or a JSON object; see docs/parameters.md",
+    )
+    parser.add_argument(
+        "--executor-input", metavar="JSON", help="on Kubeflow: {{$}}; executor_output.json is then written too"
     )
     return parser
 

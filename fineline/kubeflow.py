@@ -1,0 +1,110 @@
+"""Kubeflow's side of a step: `--executor-input` is its `{{$}}`, and executor_output.json tells it what came out.
+
+The names of a component's output artifacts are the step's output flags. Beside them a component may declare `metrics`
+(system.Metrics, numbers) and `classification` (system.ClassificationMetrics, confusion matrix and ROC), and output
+parameters named like a figure of the manifests. The format is that of kfp's own executor (kfp/dsl/executor.py, 2.17):
+values must not be null or NaN. This module needs no kfp.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fineline.artifacts import read_manifest, write_json
+from fineline.errors import UsageError
+
+CONFUSION = Path("plots") / "confusion.csv"
+ROC = Path("plots") / "roc.csv"
+
+
+def parse(executor_input: str) -> dict[str, Any]:
+    """The `{{$}}` that Kubeflow gave. Raises UsageError when it is none."""
+    try:
+        parsed = json.loads(executor_input)
+        parsed["outputs"]["outputFile"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise UsageError(
+            "--executor-input is not the JSON that Kubeflow gives", "pass {{$}} in the component, or leave the flag out"
+        ) from None
+    return parsed
+
+
+def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) -> None:
+    """Writes executor_output.json for the artifact folders `outputs` (by flag), and each output parameter to its file."""
+    asked = executor_input["outputs"]
+    manifests = {name: read_manifest(folder) for name, folder in outputs.items()}
+    figures: dict[str, Any] = {}
+    for manifest in manifests.values():
+        figures |= {"digest": manifest.digest, **_flat(manifest.figures)}
+    numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    metadata: dict[str, dict[str, Any]] = {
+        name: {"digest": manifest.digest, "kind": manifest.kind, **_flat(manifest.figures)}
+        for name, manifest in manifests.items()
+    }
+    metadata |= {"metrics": numbers, "classification": _classification(outputs)}
+    artifacts = {}
+    for name, entry in asked.get("artifacts", {}).items():
+        if name not in metadata:
+            raise UsageError(
+                f"the component declares an output {name} that the step does not have", "correct component.py"
+            )
+        runtime = entry["artifacts"][0]
+        artifacts[name] = {"artifacts": [{"name": runtime["name"], "uri": runtime["uri"], "metadata": metadata[name]}]}
+    parameters = {}
+    for name, entry in asked.get("parameters", {}).items():
+        if name not in figures:
+            raise UsageError(
+                f"the component declares a parameter {name} that the step does not give", "correct component.py"
+            )
+        parameters[name] = figures[name]
+        file = Path(entry["outputFile"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            figures[name] if isinstance(figures[name], str) else json.dumps(figures[name]), encoding="utf-8"
+        )
+    target = Path(asked["outputFile"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_json(target, {"artifacts": artifacts, "parameterValues": parameters})
+
+
+def _flat(figures: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested figures by their dotted names; only text, truth values and finite numbers."""
+    flat: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name}.")
+        elif isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            flat[f"{before}{name}"] = value
+    return flat
+
+
+def _classification(outputs: Mapping[str, Path]) -> dict[str, Any]:
+    """confusionMatrix and confidenceMetrics as Kubeflow draws them, from the plots of the output that has them."""
+    found: dict[str, Any] = {}
+    for folder in outputs.values():
+        if (folder / CONFUSION).is_file():
+            pairs = [(row["actual"], row["predicted"]) for row in _rows(folder / CONFUSION)]
+            labels = sorted({label for pair in pairs for label in pair})
+            rows = [{"row": [sum(pair == (true, said) for pair in pairs) for said in labels]} for true in labels]
+            found["confusionMatrix"] = {
+                "annotationSpecs": [{"displayName": label} for label in labels],
+                "rows": rows,
+            }
+        if (folder / ROC).is_file():
+            found["confidenceMetrics"] = [
+                {
+                    "confidenceThreshold": min(float(row["threshold"]), 1.0),
+                    "falsePositiveRate": float(row["fpr"]),
+                    "recall": float(row["tpr"]),
+                }
+                for row in _rows(folder / ROC)
+            ]
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
