@@ -9,6 +9,7 @@ values must not be null or NaN. This module needs no kfp.
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,9 @@ def _classification(outputs: Mapping[str, Path]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for folder in outputs.values():
         if (folder / CONFUSION).is_file():
-            pairs = [(row["actual"], row["predicted"]) for row in _rows(folder / CONFUSION)]
+            pairs = Counter((row["actual"], row["predicted"]) for row in _rows(folder / CONFUSION))
             labels = sorted({label for pair in pairs for label in pair})
-            rows = [{"row": [sum(pair == (true, said) for pair in pairs) for said in labels]} for true in labels]
+            rows = [{"row": [pairs[true, said] for said in labels]} for true in labels]
             found["confusionMatrix"] = {
                 "annotationSpecs": [{"displayName": label} for label in labels],
                 "rows": rows,

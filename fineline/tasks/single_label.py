@@ -51,8 +51,11 @@ def targets(rows: Any, labels: Sequence[str]) -> np.ndarray:
     return rows["label"].map(index).to_numpy(dtype=np.int64)
 
 
-def load_model(folder: Any, labels: Sequence[str], pooling: str = "", **configuration: Any) -> Any:
-    """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32.
+def load_model(
+    folder: Any, labels: Sequence[str], pooling: str = "", output_loading_info: bool = False, **configuration: Any
+) -> Any:
+    """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32; with transformers' account of
+    missing and mismatched weights if asked.
 
     `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens), 'auto' (mean where the folder's
     1_Pooling/config.json, written by sentence-transformers, says so), or '' (as config.json says: for folders that train
@@ -61,7 +64,6 @@ def load_model(folder: Any, labels: Sequence[str], pooling: str = "", **configur
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    loading = {name: configuration.pop(name) for name in ("output_loading_info",) if name in configuration}
     config = AutoConfig.from_pretrained(folder, num_labels=len(labels), **names, **configuration)
     if pooling == "auto":
         pooling = "mean" if _was_mean_pooled(folder) else "model"
@@ -73,7 +75,12 @@ def load_model(folder: Any, labels: Sequence[str], pooling: str = "", **configur
 
         model_class = MeanPooledClassifier
     return model_class.from_pretrained(
-        folder, config=config, use_safetensors=True, ignore_mismatched_sizes=True, dtype="float32", **loading
+        folder,
+        config=config,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        dtype="float32",
+        output_loading_info=output_loading_info,
     )
 
 
