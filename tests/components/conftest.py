@@ -1,15 +1,27 @@
-"""Trainings of a few steps on the tiny model, for the tests of train."""
+"""Runs of one step that several files test: ingest on small files, data_quality on tiny rows, train for a few steps."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from fineline import artifacts
+from fineline.dataset import DATA, read_rows
+from tests.conftest import files_of, write_dataset
 
 RunStep = Callable[..., tuple[int, str, str]]
+Ingest = Callable[..., tuple[int, str, str]]
+
+CSV = "text,label\nhello there,greeting\nbye now,farewell\n"
+JSONL = '{"text": "hello there", "label": "greeting"}\n{"text": "bye now", "label": "farewell"}\n'
+ROWS = [("hello there", "greeting"), ("bye now", "farewell")]
+CARD = "4111 1111 1111 1111"
+CALM = {"on_near_duplicates": "ignore", "on_label_errors": "ignore"}
+"""Checks of data_quality that random words trigger; off where a test looks at another one."""
 
 FILES = {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
@@ -54,5 +66,79 @@ def train(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> 
         code, _, error = run_step("train", {"model": str(pretrained), **FAST, **params}, **paths)
         assert code == 0, error
         return artifacts.verify(tmp_path / name)
+
+    return run
+
+
+@pytest.fixture
+def ingest(run_step: RunStep, tmp_path: Path) -> Ingest:
+    """ingest(source, **params) -> (exit code, stdout, stderr); the dataset is tmp_path / 'dataset'."""
+
+    def call(source: Path | str, **params: Any) -> tuple[int, str, str]:
+        return run_step("ingest", {"source": str(source), **params}, dataset=tmp_path / "dataset")
+
+    return call
+
+
+@pytest.fixture
+def read(ingest: Ingest, tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """read(source, **params) -> the rows of an ingest that must succeed and leave exactly the files it should."""
+
+    def call(source: Path | str, **params: Any) -> pd.DataFrame:
+        code, _out, err = ingest(source, **params)
+        assert code == 0, err
+        assert files_of(tmp_path / "dataset") == {"data.parquet", "quarantine.jsonl", "manifest.json", "run.json"}
+        artifacts.verify(tmp_path / "dataset")
+        return read_rows(tmp_path / "dataset" / DATA)
+
+    return call
+
+
+def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["text"], rows["label"], strict=True))
+
+
+def quarantined(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def with_rows(rows: pd.DataFrame, *more: dict[str, Any]) -> pd.DataFrame:
+    """`rows` and further ones; what a further row does not say, it has from the first."""
+    first = rows.iloc[0].to_dict()
+    added = [{**first, "id": f"extra{number}", **row} for number, row in enumerate(more)]
+    return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
+
+
+class Outcome:
+    """What one run of data_quality left on disk."""
+
+    def __init__(self, folder: Path, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        self.clean_folder, self.quality_folder = folder / "clean", folder / "quality"
+        self.wrote_clean = self.clean_folder.exists()
+        self.clean = pd.read_parquet(self.clean_folder / "data.parquet") if self.wrote_clean else None
+        if self.quality_folder.exists():
+            self.summary = json.loads((self.quality_folder / "quality.json").read_text())
+            self.checks = {check["name"]: check for check in self.summary["checks"]}
+            left = pd.read_parquet(self.quality_folder / "quarantine.parquet")
+            self.left = dict(zip(left["id"], left["reason"], strict=True))
+            self.report = (self.quality_folder / "report.html").read_text()
+
+
+@pytest.fixture
+def check(run_step: RunStep, tmp_path: Path) -> Callable[..., Outcome]:
+    """check(rows, **params) -> Outcome of data_quality on these rows."""
+
+    def run(rows: pd.DataFrame | Path, name: str = "run", **params: Any) -> Outcome:
+        folder = tmp_path / name
+        source = rows if isinstance(rows, Path) else write_dataset(folder / "dataset", rows, "ingest")
+        paths = {"dataset": source, "clean": folder / "clean", "quality": folder / "quality"}
+        return Outcome(folder, *run_step("data_quality", params, **paths))
 
     return run

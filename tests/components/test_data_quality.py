@@ -1,11 +1,7 @@
 """data_quality: what is found, what leaves and why, and what is left for the user to read."""
 
-import json
-import random
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,49 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.data_quality.params import Params
-from components.data_quality.texts import mask
 from fineline import artifacts
-from tests.conftest import PROJECT, REAL_DATA, files_of, make_rows, write_dataset
-
-CARD = "4111 1111 1111 1111"
-CALM = {"on_near_duplicates": "ignore", "on_label_errors": "ignore"}
-"""Checks that random words trigger; off where a test looks at another one."""
-
-
-def with_rows(rows: pd.DataFrame, *more: dict[str, Any]) -> pd.DataFrame:
-    """`rows` and further ones; what a further row does not say, it has from the first."""
-    first = rows.iloc[0].to_dict()
-    added = [{**first, "id": f"extra{number}", **row} for number, row in enumerate(more)]
-    return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
-
-
-class Outcome:
-    """What one run left on disk."""
-
-    def __init__(self, folder: Path, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        self.clean_folder, self.quality_folder = folder / "clean", folder / "quality"
-        self.wrote_clean = self.clean_folder.exists()
-        self.clean = pd.read_parquet(self.clean_folder / "data.parquet") if self.wrote_clean else None
-        if self.quality_folder.exists():
-            self.summary = json.loads((self.quality_folder / "quality.json").read_text())
-            self.checks = {check["name"]: check for check in self.summary["checks"]}
-            left = pd.read_parquet(self.quality_folder / "quarantine.parquet")
-            self.left = dict(zip(left["id"], left["reason"], strict=True))
-            self.report = (self.quality_folder / "report.html").read_text()
-
-
-@pytest.fixture
-def check(run_step, tmp_path):
-    """check(rows, **params) -> Outcome of the step on these rows."""
-
-    def run(rows: pd.DataFrame | Path, name: str = "run", **params: Any) -> Outcome:
-        folder = tmp_path / name
-        source = rows if isinstance(rows, Path) else write_dataset(folder / "dataset", rows, "ingest")
-        paths = {"dataset": source, "clean": folder / "clean", "quality": folder / "quality"}
-        return Outcome(folder, *run_step("data_quality", params, **paths))
-
-    return run
+from tests.components.conftest import CALM, CARD, with_rows
+from tests.conftest import PROJECT, REAL_DATA, files_of, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -219,16 +175,6 @@ def test_warnings_take_nothing_out(check, messy):
     pd.testing.assert_series_equal(outcome.clean["text"], messy["text"])
 
 
-def test_patterns(check, rows):
-    patterns = [
-        {"name": "no_links", "pattern": r"https?://", "must_match": False, "severity": "quarantine"},
-        {"name": "words", "pattern": r"(?<=\w) (?=\w)", "severity": "warn"},
-    ]
-    outcome = check(with_rows(rows, {"text": "see http://x.example"}, {"text": "declined"}), patterns=patterns, **CALM)
-    assert outcome.left == {"extra0": "pattern:no_links"}
-    assert outcome.checks["pattern:words"]["examples"] == ["extra1"]
-
-
 def test_repeated_ids_reject(check, rows):
     outcome = check(with_rows(rows, {"id": "r3", "text": "till of the card"}))
     assert outcome.code == 3
@@ -241,21 +187,6 @@ def test_all_rejecting_checks_are_named(check, rows):
     assert outcome.code == 3
     assert "rejected by 2 checks: unknown_label" in outcome.err
     assert "few_rows (6, bound 50" in outcome.err
-
-
-@pytest.mark.parametrize("on_few_rows", ["reject", "ignore"])
-def test_one_class_only(check, rows, on_few_rows):
-    outcome = check(rows[rows["label"] == "card"].reset_index(drop=True), on_few_rows=on_few_rows)
-    assert outcome.code == 3
-    assert "classes (1, bound 2" in outcome.err
-    assert not outcome.wrote_clean
-    assert "<svg" in outcome.report
-
-
-def test_one_class_left_after_quarantine(check, rows):
-    outcome = check(rows, labels=["card", "loan"], on_unknown_label="quarantine", on_few_rows="ignore")
-    assert outcome.code == 3
-    assert "classes (1" in outcome.err
 
 
 def test_no_row_left(check, rows):
@@ -304,124 +235,6 @@ def test_rows_of_the_test_split_stay(check, rows):
     details = outcome.checks["duplicates"]["details"]
     assert (details["between_training_and_test"], details["within_test"]) == (2, 1)
     assert outcome.checks["near_duplicates"]["details"]["pairs_between_training_and_test"] == 1
-
-
-def test_label_only_in_the_test_split(check, rows):
-    rows = rows.assign(split=[None] * len(rows))
-    rows = with_rows(rows, {"label": "fraud", "text": "a stranger has it", "split": "test"})
-    outcome = check(rows, **CALM)
-    assert outcome.code == 3
-    assert "untrained_label" in outcome.err
-    assert outcome.checks["untrained_label"]["details"]["labels"] == ["fraud"]
-    assert check(rows, "leave", on_untrained_label="quarantine", **CALM).left == {"extra0": "untrained_label"}
-
-
-def test_texts_of_signs_are_no_duplicates(check, rows):
-    outcome = check(with_rows(rows, {"text": "😀😀"}, {"text": "👍👍"}, {"text": "?!", "label": "login"}), **CALM)
-    assert outcome.left == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        (f"my card {CARD} is gone", "my card <CARD> is gone"),
-        ("card 5500-0000-0000-0004.", "card <CARD>."),
-        ("amex 378282246310005", "amex <CARD>"),
-        ("no card 4111 1111 1111 1112", "no card 4111 1111 1111 1112"),
-        ("write a.b+c@mail.example.org now", "write <EMAIL> now"),
-        ("an @ alone, a@b", "an @ alone, a@b"),
-        ("call +44 20 7946 0958 now", "call <PHONE> now"),
-        ("call (020) 7946-0958", "call <PHONE>"),
-        ("apply 08452810075over18", "apply <PHONE>over18"),
-        ("ring 555-123-4567.", "ring <PHONE>."),
-        ("on 01.02.2024 10:30 I paid 1,250.00", "on 01.02.2024 10:30 I paid 1,250.00"),
-        ("on 2024-02-01 it was 12 of 4000", "on 2024-02-01 it was 12 of 4000"),
-        ("IBAN GB33 BUKB 2020 1555 5555 55", "IBAN GB33 BUKB 2020 1555 5555 55"),
-        ("order 123456789", "order 123456789"),
-    ],
-)
-def test_mask(text, masked):
-    assert mask(text)[0] == masked
-
-
-def test_mask_is_linear_in_a_huge_text():
-    for text in ("a" * 2_000_000, "1 " * 1_000_000, "1" * 2_000_000, "a@" * 1_000_000):
-        mask(text)
-
-
-def test_masked_rows_are_counted_and_compared_masked(check, rows):
-    texts = [{"text": f"paid with {CARD} twice"}, {"text": "paid with 5500 0000 0000 0004 twice"}]
-    outcome = check(with_rows(rows, *texts), mask=True, on_personal_data="reject", **CALM)
-    assert outcome.code == 0
-    assert outcome.checks["personal_data"]["outcome"] == "masked"
-    assert outcome.checks["personal_data"]["details"] == {"found": {"email": 0, "phone": 0, "card": 2}, "masked": 2}
-    assert outcome.left == {"extra1": "duplicates"}
-    assert outcome.clean.set_index("id")["text"]["extra0"] == "paid with <CARD> twice"
-
-
-def test_agreement_of_three_annotators(check, rows):
-    """90 of 150 rows say card for the second, who should say card, login, transfer in turn; the third is mostly absent."""
-    labels = list(rows["label"])
-    second = ["card" if number < 90 else label for number, label in enumerate(labels)]
-    third = [labels[number] if number < 4 else None for number in range(len(labels))]
-    named = rows.assign(annotators=[list(row) for row in zip(labels, second, third, strict=True)])
-    outcome = check(named, **CALM)
-    agreement = outcome.checks["disagreement"]
-    pairs = {tuple(pair["annotators"]): pair for pair in agreement["details"]["pairs"]}
-    observed = 90 / 150
-    expected = (1 / 3) * (110 / 150) + 2 * (1 / 3) * (20 / 150)
-    assert pairs[1, 2]["percent"] == pytest.approx(observed)
-    assert pairs[1, 2]["kappa"] == pytest.approx((observed - expected) / (1 - expected))
-    assert (pairs[1, 3]["rows"], pairs[1, 3]["percent"], pairs[1, 3]["kappa"]) == (4, 1.0, 1.0)
-    assert agreement["outcome"] == "warning"
-    assert agreement["rows"] == 60
-    assert agreement["details"]["lowest_labels"] == pytest.approx({"login": 0.4, "transfer": 0.4, "card": 1.0})
-
-
-def test_agreement_where_all_say_one_label(check, rows):
-    ones = rows.assign(annotators=[["card", "card"] if label == "card" else [label] for label in rows["label"]])
-    agreement = check(ones, **CALM).checks["disagreement"]
-    assert agreement["details"]["pairs"] == [{"annotators": [1, 2], "rows": 50, "percent": 1.0, "kappa": None}]
-    assert agreement["passed"]
-
-
-def test_planted_label_errors_are_found(check):
-    rows = make_rows(600, seed=4).drop_duplicates("text", ignore_index=True)
-    planted = set(random.Random(5).sample(list(rows["id"]), 24))
-    order = ["card", "login", "transfer"]
-    truth = dict(zip(rows["id"], rows["label"], strict=True))
-    rows["label"] = [
-        order[(order.index(label) + 1) % 3] if identity in planted else label
-        for identity, label in zip(rows["id"], rows["label"], strict=True)
-    ]
-    outcome = check(rows, on_label_errors="quarantine", on_near_duplicates="ignore")
-    suspects = outcome.checks["label_errors"]["details"]["suspects"]
-    found = {entry["id"] for entry in suspects}
-    assert len(found & planted) / len(found) >= 0.9
-    assert len(found & planted) / len(planted) >= 0.8
-    assert all(entry["suggested"] == truth[entry["id"]] for entry in suspects if entry["id"] in planted)
-    assert set(outcome.left) == found
-    assert set(outcome.left.values()) == {"label_errors"}
-    assert "<h2>Likely label errors</h2>" in outcome.report
-
-
-def test_a_classifier_that_knows_nothing_takes_nothing_out(check, rows):
-    guessing = random.Random(0)
-    noisy = rows.assign(label=[guessing.choice(["card", "login", "transfer"]) for _ in range(len(rows))])
-    outcome = check(noisy, on_label_errors="quarantine", label_error_confidence=0.34, on_near_duplicates="ignore")
-    errors = outcome.checks["label_errors"]
-    assert not errors["details"]["trusted"]
-    assert errors["rows"] > 0
-    assert outcome.left == {}
-    assert "read this list as hints only" in outcome.report
-
-
-def test_truncation_uses_the_given_tokenizer(check, rows, pretrained):
-    """The tiny tokenizer knows these words: one token each, and two special ones."""
-    words = rows["text"].str.split().str.len() + 2
-    outcome = check(rows, model=str(pretrained), max_length=10, max_truncated_share=0.5, **CALM)
-    assert outcome.checks["truncation"]["rows"] == int((words > 10).sum())
-    assert outcome.checks["truncation"]["details"]["tokens"]["max"] == words.max()
 
 
 @pytest.mark.parametrize(
