@@ -1,20 +1,21 @@
 """Kubeflow's side of a step: `--executor-input` is its `{{$}}`, and executor_output.json tells it what came out.
 
 The names of a component's output artifacts are the step's output flags. Beside them a component may declare `metrics`
-(system.Metrics, numbers) and `classification` (system.ClassificationMetrics, confusion matrix and ROC), and output
-parameters named like a figure of the manifests. The format is that of kfp's own executor (kfp/dsl/executor.py, 2.17):
-values must not be null or NaN. This module needs no kfp.
+(system.Metrics, numbers), `classification` (system.ClassificationMetrics, confusion matrix and ROC), `html` (system.HTML,
+the step's report) and output parameters named like a figure of the manifests. The format is that of kfp's own executor
+(kfp/dsl/executor.py, 2.17): values must not be null or NaN. This module needs no kfp.
 """
 
 import csv
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fineline.artifacts import read_manifest, write_json
+from fineline.artifacts import REPORT, read_manifest, write_json
 from fineline.errors import UsageError
 
 CONFUSION = Path("plots") / "confusion.csv"
@@ -45,7 +46,7 @@ def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) ->
         name: {"digest": manifest.digest, "kind": manifest.kind, **_flat(manifest.figures)}
         for name, manifest in manifests.items()
     }
-    metadata |= {"metrics": numbers, "classification": _classification(outputs)}
+    metadata |= {"metrics": numbers, "classification": _classification(outputs), "html": {}}
     artifacts = {}
     for name, entry in asked.get("artifacts", {}).items():
         if name not in metadata:
@@ -53,6 +54,8 @@ def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) ->
                 f"the component declares an output {name} that the step does not have", "correct component.py"
             )
         runtime = entry["artifacts"][0]
+        if name == "html":
+            _copy_report(outputs, local_path(runtime["uri"]))
         artifacts[name] = {"artifacts": [{"name": runtime["name"], "uri": runtime["uri"], "metadata": metadata[name]}]}
     parameters = {}
     for name, entry in asked.get("parameters", {}).items():
@@ -69,6 +72,18 @@ def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) ->
     target = Path(asked["outputFile"])
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, {"artifacts": artifacts, "parameterValues": parameters})
+
+
+def local_path(uri: str) -> Path:
+    """Where Kubeflow's launcher keeps the artifact of `uri` in the container: s3://bucket/key at /s3/bucket/key."""
+    scheme, separator, rest = uri.partition("://")
+    return Path("/", scheme.replace("gs", "gcs"), rest) if separator else Path(uri)
+
+
+def _copy_report(outputs: Mapping[str, Path], target: Path) -> None:
+    report = next(path for folder in outputs.values() if (path := folder / REPORT).is_file())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(report, target)
 
 
 def _flat(figures: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,17 +34,18 @@ class StepParams(BaseModel):
 Model = TypeVar("Model", bound=StepParams)
 
 
-def load_params(model: type[Model], step: str, source: str) -> Model:
+def load_params(model: type[Model], step: str, source: str, overrides: Mapping[str, str] | None = None) -> Model:
     """Reads and validates the parameters of `step`.
 
-    `source` is a path (YAML or JSON, the block named like the step is read) or an inline JSON object (the block itself).
+    `source` is a path (YAML or JSON, the block named like the step is read) or an inline JSON object (the block itself);
+    `overrides` replace single parameters.
     Raises UsageError naming every wrong field at once: its name, its value and what is allowed.
     """
     if source.lstrip().startswith("{"):
         block, where = _inline(source), "--params"
     else:
         block, where = _block(Path(source), step), source
-    return validate(model, step, block, where)
+    return validate(model, step, {**block, **(overrides or {})}, where)
 
 
 def validate(model: type[Model], step: str, block: dict[str, Any], where: str) -> Model:

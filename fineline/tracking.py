@@ -20,6 +20,9 @@ from fineline.errors import ResourceError, UsageError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "fineline"
+PIPELINE_RUN = "FINELINE_PIPELINE_RUN"
+"""Environment variable with the id of the orchestrator's run; MLflow runs carry it as a tag."""
+PIPELINE_RUN_TAG = "fineline.pipeline_run"
 
 _SECONDS_BETWEEN_SENDS = 3.0
 _SECONDS_TO_SEND = 20.0
@@ -43,6 +46,24 @@ def tracking_uri() -> str:
             f"MLflow no longer keeps runs in a folder ({uri})", f"use {DEFAULT_URI} or a server's http(s) address"
         )
     return uri
+
+
+def experiment() -> str:
+    """Name of the experiment that runs go to: MLFLOW_EXPERIMENT_NAME, or fineline."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+
+
+def experiment_id(server: Any, name: str) -> str:
+    """The id of the experiment `name`, which is made when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    found = server.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return server.create_experiment(name)
+        except MlflowException:  # another process made it in between
+            found = server.get_experiment_by_name(name)
+    return found.experiment_id
 
 
 def client() -> Any:
@@ -99,9 +120,11 @@ class Journal:
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], datasets: Iterable[dict[str, str]]
     ) -> None:
         """Opens the run. `datasets` are {name, digest, context} of the inputs."""
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+        tags = dict(tags)
+        if pipeline_run := os.environ.get(PIPELINE_RUN):
+            tags[PIPELINE_RUN_TAG] = pipeline_run
         self._append(
-            kind="run", name=name, experiment=experiment, params=dict(params), tags=dict(tags), datasets=list(datasets)
+            kind="run", name=name, experiment=experiment(), params=dict(params), tags=tags, datasets=list(datasets)
         )
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -238,18 +261,9 @@ def log_files(run_id: str, files: Mapping[str, Path]) -> None:
 
 
 def _create_run(server: Any, event: dict[str, Any]) -> str:
-    """Creates the run of a `run` event in its experiment, which is made when there is none; gives the run's id."""
-    from mlflow.exceptions import MlflowException
-
-    experiment = server.get_experiment_by_name(event["experiment"])
-    if experiment is None:
-        try:
-            experiment_id = server.create_experiment(event["experiment"])
-        except MlflowException:  # another process made it in between
-            experiment_id = server.get_experiment_by_name(event["experiment"]).experiment_id
-    else:
-        experiment_id = experiment.experiment_id
-    return server.create_run(experiment_id, start_time=event["time"], run_name=event["name"]).info.run_id
+    """Creates the run of a `run` event; gives its id."""
+    experiment_of_run = experiment_id(server, event["experiment"])
+    return server.create_run(experiment_of_run, start_time=event["time"], run_name=event["name"]).info.run_id
 
 
 def _describe_run(server: Any, run_id: str, event: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ STEP = Step(
     name="ingest",
     summary="Reads labelled text from files, folders, a hub, DVC or object storage into one typed Parquet file.",
     outputs={"dataset": "data.parquet, quarantine.jsonl"},
+    overrides={"source": "read this instead of the parameter source"},
     load=load,
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from components.evaluate.__main__ import STEP as EVALUATE
 from components.split.__main__ import STEP as SPLIT
-from fineline import artifacts, step
+from fineline import artifacts, kubeflow, step
 from tests.conftest import write_dataset
 
 LENIENT = {"min_metric": 0, "min_gain_over_baseline": -1, "max_drop_shipped": 1, "min_label_f1": 0, "bootstrap": 100}
@@ -56,9 +56,13 @@ def test_evaluate_gives_the_confusion_matrix_and_the_roc(
     report = tmp_path / "report"
     paths = {"model": model, "bundle": bundle, "splits": splits, "report": report}
     flags = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-    given = executor_input(tmp_path, ["report", "metrics", "classification"])
+    asked = json.loads(executor_input(tmp_path, ["report", "metrics", "classification", "html"], ("passed",)))
+    asked["outputs"]["artifacts"]["html"]["artifacts"][0]["uri"] = str(tmp_path / "kubeflow" / "html")
+    given = json.dumps(asked)
     assert step.main(EVALUATE, [*flags, "--params", json.dumps(LENIENT), "--executor-input", given]) == 0
     output = json.loads((tmp_path / "deep" / "executor_output.json").read_text())
+    assert (tmp_path / "kubeflow" / "html").read_bytes() == (report / "report.html").read_bytes()
+    assert (tmp_path / "parameters" / "passed").read_text() == "true"
     drawn = output["artifacts"]["classification"]["artifacts"][0]["metadata"]
     matrix = [row["row"] for row in drawn["confusionMatrix"]["rows"]]
     names = [label["displayName"] for label in drawn["confusionMatrix"]["annotationSpecs"]]
@@ -92,3 +96,16 @@ def test_an_output_that_the_step_does_not_have_is_refused(
     flags = ["--dataset", str(dataset), "--splits", str(splits), "--params", "{}", "--executor-input", given]
     assert step.main(SPLIT, flags) == 2
     assert "an output model that the step does not have" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("minio://mlpipeline/v2/artifacts/x", "/minio/mlpipeline/v2/artifacts/x"),
+        ("s3://bucket/key", "/s3/bucket/key"),
+        ("gs://bucket/key", "/gcs/bucket/key"),
+        ("/local/root/x", "/local/root/x"),
+    ],
+)
+def test_local_path_is_where_the_launcher_keeps_an_artifact(uri: str, path: str) -> None:
+    assert kubeflow.local_path(uri) == Path(path)

@@ -1,0 +1,26 @@
+"""Kubeflow's contract of ingest: what goes in, what comes out, which program runs in which image."""
+
+from kfp import dsl
+
+from components._image import image
+
+
+@dsl.container_component
+def ingest(
+    params: dict,
+    source: str,
+    dataset: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> dsl.ContainerSpec:
+    # fmt: off
+    return dsl.ContainerSpec(
+        image=image("ingest"),
+        command=[
+            "python", "-m", "components.ingest",
+            "--source", source,
+            "--dataset", dataset.path,
+            "--params", params,
+            "--executor-input", "{{$}}",
+        ],
+    )
+    # fmt: on

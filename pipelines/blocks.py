@@ -1,0 +1,99 @@
+"""The parameters of a whole pipeline: params.yaml, changed by `--set`, checked by each step's own model."""
+
+import argparse
+import difflib
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fineline.errors import UsageError
+from fineline.params import validate
+from pipelines.settings import Cluster
+from pipelines.summary import STEPS
+
+PARAMS = Path("params.yaml")
+
+Blocks = dict[str, dict[str, Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which parameters: --params and --set."""
+    parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE", help=f"the parameters ({PARAMS})")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="BLOCK.NAME=VALUE",
+        help="change one parameter, as often as wanted; the value is YAML: train.epochs=5, cluster.images.train=NAME",
+    )
+
+
+def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cluster]:
+    """The block of every step and the cluster's, from `file` with `overrides` (BLOCK.NAME=VALUE) merged in.
+
+    Parameters that are null are left out, since Kubeflow cannot pass null: the step's own default is null then.
+    Raises UsageError for what is wrong in any block, all at once.
+    """
+    import yaml
+
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist", "run in the project's folder, or name the file with --params")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not valid YAML: {str(error).splitlines()[0]}", "correct the file") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} holds no blocks", "write one block per step; docs/parameters.md lists them")
+    for override in overrides:
+        _merge(content, _parsed(override))
+    if unknown := [name for name in content if name not in STEPS and name != "cluster"]:
+        close = difflib.get_close_matches(unknown[0], [*STEPS, "cluster"], n=1)
+        raise UsageError(
+            f"there is no block '{unknown[0]}'" + (f", did you mean {close[0]}?" if close else ""),
+            f"blocks are {', '.join([*STEPS, 'cluster'])}",
+        )
+    blocks, problems = {}, []
+    for step in STEPS:
+        model = importlib.import_module(f"components.{step}.params").Params
+        try:
+            checked = validate(model, step, content.get(step) or {}, str(file))
+            dumped = checked.model_dump(mode="json")
+            blocks[step] = {name: value for name, value in dumped.items() if value is not None}
+        except UsageError as error:
+            problems.append(error)
+    try:
+        cluster = validate(Cluster, "cluster", content.get("cluster") or {}, str(file))
+    except UsageError as error:
+        problems.append(error)
+    if problems:
+        raise UsageError("\n".join(problem.what for problem in problems), problems[0].hint)
+    return blocks, cluster
+
+
+def _parsed(override: str) -> dict[str, Any]:
+    """'train.epochs=5' as {'train': {'epochs': 5}}."""
+    import yaml
+
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise UsageError(f"--set {override} is not BLOCK.NAME=VALUE", "for instance --set train.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"--set {override}: {str(error).splitlines()[0]}", "quote the value as YAML wants it"
+        ) from None
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value

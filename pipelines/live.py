@@ -1,0 +1,75 @@
+"""The table of steps that `fineline run` and `fineline submit --wait` keep up to date: state, time, main figure."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+_STYLES = {"running": "bold", "done": "green", "failed": "bold red"}
+
+
+class Shown(Protocol):
+    """What a row needs."""
+
+    name: str
+    state: str
+    seconds: float
+    line: str
+
+
+class Table:
+    """On a terminal a table that changes in place; elsewhere one line whenever a step starts or ends."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._steps = list(steps)
+        self._rows: dict[str, Shown] = {}
+        self._since: dict[str, float] = {}
+        self._states: dict[str, str] = {}
+        self._console = Console(highlight=False)
+        self._live = (
+            Live(console=self._console, get_renderable=self._table, refresh_per_second=2)
+            if (self._console.is_terminal)
+            else None
+        )
+
+    def __enter__(self) -> "Table":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, row: Shown) -> None:
+        """Takes a step's new state."""
+        self._rows[row.name] = row
+        self._since.setdefault(row.name, time.monotonic())
+        if self._live is None and self._states.get(row.name) != row.state:
+            seconds = f" {row.seconds:.1f} s" if row.state != "running" else ""
+            line = f"  {row.line}" if row.state != "running" else ""
+            print(f"{row.name:<12} {row.state}{seconds}{line}", file=self._console.file, flush=True)
+        self._states[row.name] = row.state
+
+    def _table(self) -> "RichTable":
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=None, padding=(0, 2, 0, 0))
+        for name in ("step", "state"):
+            table.add_column(name)
+        table.add_column("seconds", justify="right")
+        table.add_column("result", ratio=1, no_wrap=True, overflow="ellipsis")
+        for name in [*self._steps, *(name for name in self._rows if name not in self._steps)]:
+            row = self._rows.get(name)
+            state = row.state if row else "waiting"
+            seconds = "" if row is None else f"{row.seconds:.1f}"
+            if row and state == "running":
+                seconds = f"{time.monotonic() - self._since[name]:.1f}"
+            table.add_row(name, Text(state, _STYLES.get(state, "dim")), seconds, Text(row.line if row else ""))
+        return table

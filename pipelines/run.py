@@ -1,0 +1,158 @@
+"""fineline run: the compiled training pipeline on this machine, in containers or as processes."""
+
+import argparse
+import contextlib
+import datetime
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fineline import artifacts, tracking
+from fineline.errors import ResourceError
+from pipelines import blocks, local, summary
+from pipelines.compile import package, version_name
+from pipelines.live import Table
+
+RUNS = Path(".fineline/runs")
+CHECKPOINTS = Path(".fineline/checkpoints")
+WORKDIR = Path("/app")
+"""Working directory of the images."""
+
+_SECONDS_TO_START = 60.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments: which runner, and the parameters."""
+    parser.add_argument(
+        "--runner",
+        choices=["docker", "subprocess"],
+        required=True,
+        help="docker: each step in its own image (make images); subprocess: each step in this environment",
+    )
+    blocks.add_arguments(parser)
+    parser.epilog = (
+        "example: fineline run --runner docker --set ingest.source=data/sample/messages.csv --set train.epochs=1\n"
+        "The settings of the block `cluster` other than the images are Kubernetes' alone and have no effect here."
+    )
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Compiles, runs, and prints the summary. Raises FinelineError with the exit code of the step that failed."""
+    docker = flags.runner == "docker"
+    steps, cluster = blocks.read(flags.overrides, flags.params)
+    text = package(steps, cluster)
+    images = _images(text)
+    if docker:
+        _check_docker(images.values())
+    now = datetime.datetime.now(datetime.UTC)
+    folder = (RUNS / f"{now:%Y%m%dT%H%M%S}-{version_name(text).rpartition('-')[2]}").absolute()
+    folder.mkdir(parents=True)
+    compiled = folder / "training.yaml"
+    compiled.write_text(text, encoding="utf-8")
+    checkpoints = CHECKPOINTS.absolute()
+    volumes = {step: _volumes(step, block) for step, block in steps.items()} if docker else {}
+    if docker:
+        local.writable(checkpoints)
+        volumes["train"] += [f"{checkpoints}:{checkpoints}"]
+    with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
+        environment |= {tracking.PIPELINE_RUN: folder.name}
+        if threads := os.environ.get("OMP_NUM_THREADS"):
+            environment |= {"OMP_NUM_THREADS": threads}  # the order of additions, and so the weights, depends on it
+        runner = local.Runner(docker, environment, volumes | {"": shared})
+        tasks = local.execute(compiled, {**images, "checkpoints": str(checkpoints)}, folder, runner, table.show)
+    if artifacts.read_manifest(tasks["evaluate"].outputs["report"]).figures["passed"] and "register" not in tasks:
+        raise ResourceError("the gate said yes, but kfp did not run register", f"its log is {folder / 'kfp.log'}")
+    results = folder / "results"
+    results.mkdir()
+    for task in tasks.values():
+        for name, path in task.outputs.items():
+            (results / name).symlink_to(os.path.relpath(path, results))
+    print()
+    for line in summary.summary(results.relative_to(Path.cwd()), summary.width()):
+        print(line)
+    return 0
+
+
+def _images(text: str) -> dict[str, str]:
+    """The compiled pipeline's inputs that name an image, with their values."""
+    import yaml
+
+    inputs = next(yaml.safe_load_all(text))["root"]["inputDefinitions"]["parameters"]
+    return {name: given["defaultValue"] for name, given in inputs.items() if name.endswith("_image")}
+
+
+def _check_docker(images: Iterable[str]) -> None:
+    if not shutil.which("docker"):
+        raise ResourceError("docker is not installed", "install Docker, or use --runner subprocess")
+    answer = subprocess.run(["docker", "version"], capture_output=True, text=True)
+    if answer.returncode:
+        raise ResourceError(
+            f"the Docker engine does not answer: {answer.stderr.strip().splitlines()[-1]}",
+            "start it, or use --runner subprocess",
+        )
+    for image in images:
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
+            raise ResourceError(f"there is no image {image} here", "build it: make images ACCELERATOR=cpu")
+
+
+def _volumes(step: str, block: Mapping[str, Any]) -> list[str]:
+    """Mounts, read-only, of the local files and folders that the parameters of `step` name, each where the step looks for it."""
+    model = importlib.import_module(f"components.{step}.params").Params
+    found = []
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("location") and (value := block.get(name)):
+            path = Path(value)
+            while set("*?[") & set(str(path)):  # of a glob, the folder
+                path = path.parent
+            if path.exists():
+                found.append(f"{path.absolute()}:{path if path.is_absolute() else WORKDIR / path}:ro")
+    return found
+
+
+@contextlib.contextmanager
+def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """Environment and volumes with which a step reaches MLflow; a file's place is taken by a server while containers need it."""
+    uri = tracking.tracking_uri()
+    if not docker:
+        yield {}, []
+        return
+    if uri.startswith("http"):
+        yield {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}, []
+        return
+    store = Path("mlruns").absolute()  # where MLflow keeps artifacts beside a database file
+    local.writable(store)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"-m mlflow server --host 127.0.0.1 --port {port} --workers 1 --no-serve-artifacts".split()
+    stores = ["--backend-store-uri", uri, "--default-artifact-root", str(store)]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen([sys.executable, *command, *stores], stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", server)
+            yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [f"{store}:{store}"]
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    import requests
+
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(url, timeout=5).ok:
+                return
+        time.sleep(0.2)
+    raise ResourceError("mlflow server did not start", "start one yourself and give its address in MLFLOW_TRACKING_URI")

@@ -1,0 +1,114 @@
+"""fineline run: the compiled pipeline as real processes, when all goes well, when the gate says no, when a step fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fineline import tracking
+from fineline.artifacts import read_manifest
+from pipelines import run as run_command
+from pipelines.cli import main
+from tests.conftest import make_rows
+from tests.project import TINY, make_project, run
+
+ROWS = {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "project"
+    (folder / "data").mkdir(parents=True)
+    make_rows(150).to_csv(folder / "data" / "tiny.csv", index=False)
+    return make_project(folder, {**TINY, "ingest": ROWS, "train": {**TINY["train"], "epochs": 1}})
+
+
+def results(project: Path) -> Path:
+    """What the newest run left, by name."""
+    return max((project / ".fineline" / "runs").iterdir()) / "results"
+
+
+def runs(project: Path) -> dict[str, dict[str, str]]:
+    """State and tags of the MLflow runs in the project, by name."""
+    from mlflow import MlflowClient
+
+    server = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = server.get_experiment_by_name(tracking.DEFAULT_EXPERIMENT)
+    found = server.search_runs([experiment.experiment_id])
+    return {run.info.run_name: {"state": run.info.status, **run.data.tags} for run in found}
+
+
+@pytest.mark.slow
+def test_a_gate_that_says_no_skips_registration_visibly(project: Path) -> None:
+    output = run(project, "fineline", "run", "--runner", "subprocess", "--set", "evaluate.min_metric=1")
+    assert read_manifest(results(project) / "report").figures["passed"] is False
+    assert not (results(project) / "registration").exists()
+    assert "gate     FAILED" in output
+    assert "register" in output.partition("not run yet")[0]
+    (training,) = (tags for name, tags in runs(project).items() if name.startswith("train-"))
+    assert training["state"] == "FINISHED"
+    assert training["fineline.pipeline_state"] == "SUCCEEDED"
+    assert training["fineline.pipeline_run"] == results(project).parent.name
+
+
+def test_a_failed_step_is_a_failed_run_with_its_exit_code_and_its_words(project: Path) -> None:
+    changed = ["--set", "data_quality.min_rows=5000"]
+    output = run(project, "fineline", "run", "--runner", "subprocess", *changed, code=3)
+    assert "data_quality failed with exit code 3" in output
+    assert "rejected by 1 check" in output
+    assert "Traceback" not in output
+    assert "split " not in output
+    log = max((project / ".fineline" / "runs").iterdir()) / "logs" / "data_quality.log"
+    assert "data_quality: error:" in log.read_text()
+    (ended,) = (tags for name, tags in runs(project).items() if name.startswith("pipeline-"))
+    assert ended["state"] == "FAILED"
+    assert "failed" in ended["fineline.pipeline_error"]
+
+
+def test_ctrl_c_ends_the_step_too(project: Path) -> None:
+    command = [str(Path(sys.prefix) / "bin" / "fineline"), "run", "--runner", "subprocess"]
+    started = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert started.stdout
+    for line in started.stdout:
+        if line.startswith("data_quality running"):
+            break
+    started.send_signal(2)
+    assert started.wait(60) == 143
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if "components.data_quality" in line and str(project) in line]
+
+
+def test_wrong_parameters_are_said_before_anything_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    before = set((project / ".fineline").rglob("*"))
+    assert main(["run", "--runner", "subprocess", "--set", "train.epochs=0"]) == 2
+    assert "train.epochs = 0" in capsys.readouterr().err
+    assert set((project / ".fineline").rglob("*")) == before
+
+
+def test_without_docker_it_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    assert main(["run", "--runner", "docker"]) == 4
+    error = capsys.readouterr().err
+    assert "docker is not installed" in error or "the Docker engine does not answer" in error
+    assert "--runner subprocess" in error
+
+
+def test_containers_see_the_files_that_their_parameters_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    assert run_command._volumes("ingest", {"source": "data/tiny.csv", "test_source": ""}) == [
+        f"{project}/data/tiny.csv:/app/data/tiny.csv:ro"
+    ]
+    assert run_command._volumes("ingest", {"source": f"{project}/data/*.csv"}) == [f"{project}/data:{project}/data:ro"]
+    assert run_command._volumes("train", {"model": "bundled:all-MiniLM-L6-v2"}) == []
+    assert run_command._volumes("ingest", {"source": "dvc://repo@main:data.csv"}) == []
