@@ -1,0 +1,309 @@
+"""A Kubeflow Pipelines API server written by hand: HTTP on a port of this machine, strict, its state in memory.
+
+Modelled after the v2beta1 REST API of Kubeflow Pipelines 2.x: paths, fields and enumerations from the OpenAPI models of
+kfp_server_api 2.17 (a field they do not have is answered with 400, as grpc-gateway does); status codes and error bodies from
+pipeline_upload_server.go; names that are unique, and the limits of arguments and of max_concurrency, from api_util.go and
+recurring_run_server.go; task details, one of each Argo node with the year 1 for what has not ended, from api_converter.go.
+
+A test sets `frames` (what a run shows, look after look) and `trouble` (answers to give instead), and reads the state.
+"""
+
+import collections
+import dataclasses
+import datetime
+import email
+import email.policy
+import http.server
+import itertools
+import json
+import re
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import kfp_server_api
+import yaml
+
+LARGEST_ARGUMENTS = 10_000
+NOT_YET = "0001-01-01T00:00:00Z"
+_PREFIX = "/apis/v2beta1/"
+_TYPES = {"STRUCT": dict, "STRING": str}
+
+Frame = tuple[str, dict[str, str]]
+"""State of the run, and of each task that has begun."""
+
+
+class Refusal(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, status: int, message: str, code: int = 3) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": message, "code": code, "message": message, "details": []}
+
+
+@dataclasses.dataclass
+class KubeflowServer:
+    """What the server knows and was asked. `trouble` maps 'METHOD path' (a pattern) to statuses it answers first (0 hangs up);
+    `page` is what it answers in place of JSON, `wanted` the headers without which it refuses;
+    with `certificate` (a PEM file with the key) it speaks TLS."""
+
+    multi_user: bool = False
+    wanted: dict[str, str] = dataclasses.field(default_factory=dict)
+    frames: list[Frame] = dataclasses.field(default_factory=lambda: [("SUCCEEDED", {})])
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)
+    trouble: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    page: str = ""
+    page_size: int = 100
+    certificate: Path | None = None
+    pipelines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    experiments: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    recurring: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    paths: list[str] = dataclasses.field(default_factory=list)
+    requests: list[str] = dataclasses.field(default_factory=list)
+    looks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    url: str = ""
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    ids: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+    def __enter__(self) -> "KubeflowServer":
+        state = self
+
+        class Handler(_Handler):
+            server_state = state
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://localhost:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def changes(self) -> list[str]:
+        """The requests that could change something."""
+        return [request for request in self.requests if not request.startswith("GET")]
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> dict[str, Any]:
+        """Answers one request. Raises Refusal."""
+        match method, path.split("/"):
+            case "GET", ["healthz"]:
+                return {"multi_user": self.multi_user}
+            case "GET", ["pipelines"]:
+                return self._page(self.pipelines, "pipelines", query, namespaced=True)
+            case "POST", ["pipelines"]:
+                body = _checked(body, "V2beta1Pipeline", "display_name")
+                self._namespace(body)
+                return self._add(self.pipelines, "pipeline_id", body, unique=("display_name", "namespace"))
+            case "GET", ["pipelines", pipeline, "versions"]:
+                found = {key: value for key, value in self.versions.items() if value["pipeline_id"] == pipeline}
+                return self._page(found, "pipeline_versions", query)
+            case "POST", ["pipelines", "upload_version"]:
+                return self._upload(query, body)
+            case "GET", ["experiments"]:
+                return self._page(self.experiments, "experiments", query, namespaced=True)
+            case "POST", ["experiments"]:
+                body = _checked(body, "V2beta1Experiment", "display_name")
+                self._namespace(body)
+                return self._add(self.experiments, "experiment_id", body, unique=("display_name", "namespace"))
+            case "POST", ["runs"]:
+                self._runnable(_checked(body, "V2beta1Run", "display_name"))
+                return self._add(self.runs, "run_id", body | {"state": "PENDING"})
+            case "GET", ["runs", run]:
+                return self._look(_of(self.runs, run))
+            case "GET", ["recurringruns"]:
+                return self._page(self.recurring, "recurringRuns", query, namespaced=True)
+            case "POST", ["recurringruns"]:
+                return self._schedule(_checked(body, "V2beta1RecurringRun", "display_name", "trigger", "mode"))
+            case "DELETE", ["recurringruns", recurring]:
+                _of(self.recurring, recurring)
+                del self.recurring[recurring]
+                return {}
+            case "POST", ["recurringruns", action] if found := re.fullmatch(r"(.+):(enable|disable)", action):
+                _of(self.recurring, found[1])["status"] = f"{found[2].upper()}D"
+                return {}
+        raise Refusal(404, "Not Found", 5)
+
+    def _namespace(self, body: dict[str, Any]) -> None:
+        if self.multi_user and not body.get("namespace"):
+            raise Refusal(400, "Invalid input error: a namespace is required")
+        if not self.multi_user and body.get("namespace"):
+            raise Refusal(400, "In single-user mode, the request shouldn't contain namespace")
+
+    def _page(
+        self, items: dict[str, dict[str, Any]], field: str, query: dict[str, str], namespaced: bool = False
+    ) -> dict[str, Any]:
+        found = list(items.values())
+        if namespaced:
+            self._namespace(query)
+            if field != "recurringRuns":
+                found = [item for item in found if item.get("namespace", "") == query.get("namespace", "")]
+        for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
+            if predicate["operation"] not in (1, "EQUALS") or predicate["key"] != "display_name":
+                raise Refusal(400, "unsupported filter")
+            found = [item for item in found if item["display_name"] == predicate["stringValue"]]
+        start, size = int(query.get("page_token") or 0), min(int(query.get("page_size") or 10), self.page_size)
+        more = {"next_page_token": str(start + size)} if start + size < len(found) else {}
+        return {field: found[start : start + size], "total_size": len(found), **more}
+
+    def _add(
+        self, into: dict[str, Any], key: str, body: dict[str, Any], unique: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        if unique and any(all(item.get(name) == body.get(name) for name in unique) for item in into.values()):
+            raise Refusal(409, f"Already exist error: {body['display_name']}", 6)
+        number = f"{next(self.ids):08d}-0000-4000-8000-000000000000"
+        into[number] = body | {key: number, "created_at": _time(0)}
+        return into[number]
+
+    def _upload(self, query: dict[str, str], body: Any) -> dict[str, Any]:
+        specification, *platform = yaml.load_all(body["uploadfile"], Loader=yaml.CSafeLoader)
+        if unknown := set(query) - {"name", "display_name", "description", "pipelineid", "tags"}:
+            raise Refusal(400, f"unknown: {unknown}")
+        _of(self.pipelines, query["pipelineid"])
+        if not specification["pipelineInfo"]["name"] or not query["name"] or len(platform) > 1:
+            raise Refusal(400, "Failed to create a pipeline version")
+        version = {"pipeline_id": query["pipelineid"], "name": query["name"], "display_name": query["name"]}
+        version["pipeline_spec"] = specification
+        return self._add(self.versions, "pipeline_version_id", version, unique=("pipeline_id", "display_name"))
+
+    def _runnable(self, body: dict[str, Any]) -> None:
+        """Checks experiment, version and arguments, as the server does before it makes an Argo workflow."""
+        _of(self.experiments, body["experiment_id"])
+        reference = body["pipeline_version_reference"]
+        version = _of(self.versions, reference["pipeline_version_id"])
+        arguments = body["runtime_config"].get("parameters", {})
+        if version["pipeline_id"] != reference["pipeline_id"]:
+            raise Refusal(400, "pipeline ID should be parent of pipeline version")
+        if len(json.dumps(arguments)) > LARGEST_ARGUMENTS:
+            raise Refusal(400, f"The input parameter length exceed maximum size of {LARGEST_ARGUMENTS}")
+        inputs = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        for name, value in arguments.items():
+            if name not in inputs or not isinstance(value, _TYPES[inputs[name]["parameterType"]]):
+                raise Refusal(400, f"input parameter {name} is unknown or of the wrong type")
+
+    def _schedule(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._runnable(body)
+        if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
+            raise Refusal(400, "The max concurrency of the recurring run is out of range. Support 1-10.")
+        if len(body["trigger"]["cron_schedule"]["cron"].split()) not in (5, 6):  # robfig/cron: the weekday is optional
+            raise Refusal(400, "Schedule cron is not a supported format")
+        status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
+        body = body | {"status": status, "max_concurrency": str(body["max_concurrency"])}
+        return self._add(self.recurring, "recurring_run_id", body)
+
+    def _look(self, run: dict[str, Any]) -> dict[str, Any]:
+        """The run's next frame; the last one stays."""
+        number = run["run_id"]
+        state, tasks = self.frames[min(self.looks[number], len(self.frames) - 1)]
+        self.looks[number] += 1
+        details = [self._node(number, "root", state)]
+        for task, task_state in tasks.items():
+            failed_driver = task.endswith("-driver")
+            details.append(
+                self._node(
+                    number, task if failed_driver else f"{task}-driver", task_state if failed_driver else "SUCCEEDED"
+                )
+            )
+            if not failed_driver:
+                details += [self._node(number, task, task_state), self._node(number, "executor", task_state, task)]
+        return run | {"state": state, "run_details": {"task_details": details}}
+
+    def _node(self, run: str, name: str, state: str, task: str = "") -> dict[str, Any]:
+        ended = state not in ("PENDING", "RUNNING")
+        node = {"run_id": run, "task_id": f"{run}-{name}-{task}", "display_name": name, "state": state}
+        node |= {"create_time": _time(0), "start_time": _time(1), "end_time": _time(13) if ended else NOT_YET}
+        node |= {"pod_name": f"fineline-training-x7-{task or name}-{name}"}
+        if message := self.errors.get(name):
+            node["state_history"] = [
+                {"update_time": _time(13), "state": state, "error": {"code": 2, "message": message}}
+            ]
+        return node
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server_state: KubeflowServer
+    protocol_version = "HTTP/1.1"
+
+    def _handle(self) -> None:
+        state, url = self.server_state, urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = url.path.partition(_PREFIX)[2]
+        request = f"{self.command} {path}"
+        with state.lock:
+            state.paths.append(url.path)
+            state.requests.append(request)
+            key = next((key for key in state.trouble if state.trouble[key] and re.fullmatch(key, request)), None)
+            trouble = state.trouble[key].pop(0) if key else 200
+        if trouble == 0:
+            self.close_connection = True
+            self.connection.close()
+            return
+        if state.page:
+            self._send(200, state.page, "text/html; charset=utf-8")
+            return
+        try:
+            if trouble != 200:
+                raise Refusal(trouble, "no healthy upstream", 14)
+            for name, value in state.wanted.items():
+                if self.headers.get(name) != value:
+                    raise Refusal(401 if name not in self.headers else 403, f"{name} is missing or wrong", 16)
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            with state.lock:
+                answer = state.answer(self.command, path, query, self._body(content))
+            self._send(200, json.dumps(answer))
+        except Refusal as refusal:
+            self._send(refusal.status, json.dumps(refusal.body))
+
+    do_GET = do_POST = do_DELETE = _handle
+
+    def _body(self, content: bytes) -> Any:
+        kind = self.headers.get("Content-Type", "")
+        if not content:
+            return {}
+        if kind.startswith("multipart/form-data"):
+            whole = b"Content-Type: " + kind.encode() + b"\r\n\r\n" + content
+            parts = email.message_from_bytes(whole, policy=email.policy.HTTP).iter_parts()
+            return {part.get_param("name", header="content-disposition"): part.get_content() for part in parts}
+        return json.loads(content)
+
+    def _send(self, status: int, text: str, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+def _checked(body: dict[str, Any], model: str, *required: str) -> dict[str, Any]:
+    known = getattr(kfp_server_api, model).attribute_map.values()
+    if unknown := set(body) - set(known):
+        raise Refusal(400, f"proto: unknown field {sorted(unknown)}")
+    if missing := [name for name in required if not body.get(name)]:
+        raise Refusal(400, f"Invalid input error: {missing} cannot be empty")
+    return body
+
+
+def _of(items: dict[str, Any], key: str) -> Any:
+    if key not in items:
+        raise Refusal(404, f"ResourceNotFoundError: {key} not found", 5)
+    return items[key]
+
+
+def _time(seconds: int) -> str:
+    moment = datetime.datetime(2026, 11, 20, 3, 0, tzinfo=datetime.UTC) + datetime.timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
