@@ -6,16 +6,19 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineline.errors import FinelineError, Preempted
+from fineline.errors import DataRejected, FinelineError, Preempted, UsageError
 
 if TYPE_CHECKING:
     from fineline.params import StepParams
 
 Run = Callable[..., str]
+
+_SECONDS_FOR_THE_FIRST = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Step:
     """A step's command line.
 
     `inputs`, `outputs` and `optional` map a flag's name (an artifact folder, given to `run()` as a Path keyword; an
-    optional one that is absent as None) to its help. `load` imports and gives the parameter model and `run`, which
+    optional one that is absent as None) to its help. `overrides` maps a parameter's name to the help of a flag that, when
+    given and not empty, takes its place. `load` imports and gives the parameter model and `run`, which
     returns one line for people: what came out, with its main figure.
     """
 
@@ -33,6 +37,7 @@ class Step:
     outputs: Mapping[str, str]
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def main(step: Step, argv: list[str] | None = None) -> int:
@@ -48,17 +53,18 @@ def main(step: Step, argv: list[str] | None = None) -> int:
         from fineline.params import load_params
 
         params_model, run = step.load()
-        params = load_params(params_model, step.name, flags.params)
+        given = {name: value for name in step.overrides if (value := getattr(flags, name))}
+        params = load_params(params_model, step.name, flags.params, given)
         asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
         line = run(params=params, **paths)
-        for name in step.outputs:
+        for name in step.outputs if line else ():  # without a line, another process of the step has written them
             note(paths[name], line=line)
-        if asked:
+        if asked and line:
             kubeflow.write_output(asked, {name: paths[name] for name in step.outputs})
         return line
 
     code, line = guarded(work, step.name)
-    if code == 0:
+    if code == 0 and line:
         print(f"{step.name}: {line}", flush=True)
     return code
 
@@ -78,6 +84,12 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
             f"{error.filename or 'input or output'}: {error.strerror}", "free space, memory or rights"
         )
         failure.code = 4
+    if os.environ.get("RANK", "0") != "0":  # torchrun started this process beside others, and the first speaks for all
+        if isinstance(failure, Preempted):
+            return failure.code, None
+        if isinstance(failure, UsageError | DataRejected):  # the first meets it too, and torchrun then ends the rest
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(_SECONDS_FOR_THE_FIRST)
     print(f"{program}: error: {failure.what}", file=sys.stderr)
     if failure.hint:
         print(f"{program}: to mend it: {failure.hint}", file=sys.stderr)
@@ -90,11 +102,13 @@ def quiet_libraries() -> None:
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GX_ANALYTICS_ENABLED": "false",
         "DVC_NO_ANALYTICS": "true",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -118,6 +132,8 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=f"{role}: {text}")
     for name, text in step.optional.items():
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
+    for name, text in step.overrides.items():
+        parser.add_argument(f"--{name}", metavar="TEXT", help=text)
     parser.add_argument(
         "--params",
         required=True,

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.train import checkpoints, curves
+from components.train import checkpoints, curves, ranks
 from fineline.errors import UsageError
 from fineline.tracking import Journal
 
@@ -85,6 +85,7 @@ class Sealing(TrainerCallback):
         self.folder = folder
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        ranks.wait()  # each process writes the state of its own random generators
         if state.is_world_process_zero:
             checkpoints.seal(checkpoints.at(self.folder, state.global_step))
             checkpoints.prune(self.folder, state.global_step, state.best_global_step or state.global_step)
@@ -93,6 +94,7 @@ class Sealing(TrainerCallback):
 class Preemption(TrainerCallback):
     """SIGTERM lets the running step end, saves a checkpoint and stops; `asked` says so afterwards. A context manager.
 
+    It may reach one of several processes, or each at another step: they agree at the end of each step.
     At the end of an epoch the save after its evaluation is the checkpoint: one before it would skip the evaluation on
     resumption. Inside an epoch nothing is evaluated, so that the log is the same as without the stop.
     """
@@ -111,7 +113,7 @@ class Preemption(TrainerCallback):
         signal.signal(signal.SIGTERM, self._before)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.asked and state.global_step % steps_per_epoch(state) != 0:
+        if self._agreed(args) and state.global_step % steps_per_epoch(state) != 0:
             self._inside_epoch = True
             control.should_save = control.should_training_stop = True
 
@@ -122,8 +124,12 @@ class Preemption(TrainerCallback):
             control.should_evaluate = control.should_save = False
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.asked:
+        if self._agreed(args):
             control.should_training_stop = True
+
+    def _agreed(self, args: TrainingArguments) -> bool:
+        self.asked |= ranks.any_of(self.asked, args.device)
+        return self.asked
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True
@@ -142,7 +148,7 @@ class Progress(TrainerCallback):
         self._begun = self._shown = time.monotonic()
         self._first = self._done = self._samples(state)
         self._total = int(args.num_train_epochs) * self.samples_per_epoch
-        if self._first:
+        if self._first and state.is_world_process_zero:
             self._say(f"goes on at step {state.global_step} of {state.max_steps}")
         if sys.stderr.isatty() and state.is_world_process_zero:
             self._bar = tqdm(total=self._total, initial=self._first, desc="train", unit=" samples", leave=False)

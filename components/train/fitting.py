@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import Trainer, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from components.train import checkpoints, network
+from components.train import checkpoints, network, ranks
 from components.train.callbacks import Checks, Preemption, Progress, RowOrder, Sealing, Tracking, patience_is_over
 from components.train.params import Params
 from fineline.errors import Preempted, ResourceError
@@ -45,43 +45,51 @@ def fit(
     arithmetic: str,
     work: Path,
     resumable: bool,
-    journal: Journal,
-) -> tuple[Any, TrainerState]:
-    """Trains `model`, from the last sealed checkpoint in `work` where there is one; gives the best model and the final state.
+    journal: Journal | None,
+    consolidation: TrainerCallback | None,
+) -> Any:
+    """Trains `model`, from the last sealed checkpoint in `work` where there is one; gives it with its last weights.
 
-    Raises Preempted after SIGTERM, UsageError when the training diverges.
+    Raises Preempted after SIGTERM, UsageError when the training diverges. Only the first process has a `journal`.
     """
     preemption = Preemption()
+    loss = _loss(task, params, targets["train"], len(labels))
     trainer = Trainer(
         model=model,
         args=_arguments(params, metric, arithmetic, work, resumable),
-        train_dataset=_encode(tokenizer, texts["train"], targets["train"], params.max_length),
-        eval_dataset=_encode(tokenizer, texts["validation"], targets["validation"], params.max_length),
+        train_dataset=encode(tokenizer, texts["train"], targets["train"], params.max_length),
+        eval_dataset=encode(tokenizer, texts["validation"], targets["validation"], params.max_length),
         data_collator=task.collator(tokenizer),
-        compute_loss_func=_loss(task, params, targets["train"], len(labels)),
-        compute_metrics=_metrics(task, labels),
+        compute_loss_func=loss,
+        compute_metrics=_metrics(task, labels, loss),
         callbacks=[
             RowOrder(),
             preemption,
             Sealing(work),
             Checks(params.early_stopping_patience),
-            Tracking(journal, params.logging_steps),
             Progress(len(texts["train"])),
+            *([Tracking(journal, params.logging_steps)] if journal else []),
+            *([consolidation] if consolidation else []),
         ],
     )
     trainer.remove_callback(PrinterCallback)
-    last = checkpoints.last(work)
+    last = ranks.from_first(checkpoints.last(work) if ranks.first() else None)
     if last is None or not _is_done(_state(last), params):
         with preemption:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         if preemption.asked:
             raise _preempted(trainer.state, resumable)
-        last = checkpoints.last(work)
+    return trainer.model
+
+
+def best(task: Task, model: Any, work: Path, labels: Sequence[str]) -> tuple[Any, TrainerState]:
+    """The best model that `fit` left in `work`, plain, and the final state; `model` is what `fit` gave."""
+    last = checkpoints.last(work)
     if last is None:
         raise ResourceError(f"the checkpoints in {work} vanished while they were needed", "run again")
     state = _state(last)
-    best = checkpoints.at(work, state.best_global_step or state.global_step)
-    return network.load_best(task, trainer.model, best, labels), state
+    checkpoint = checkpoints.at(work, state.best_global_step or state.global_step)
+    return network.load_best(task, model, checkpoint, labels), state
 
 
 def _arguments(params: Params, metric: str, arithmetic: str, work: Path, resumable: bool) -> TrainingArguments:
@@ -123,7 +131,7 @@ def _arguments(params: Params, metric: str, arithmetic: str, work: Path, resumab
     )
 
 
-def _encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length: int) -> list[dict[str, Any]]:
+def encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length: int) -> list[dict[str, Any]]:
     """One mapping a row: the tokenizer's lists, cut to `max_length`, and labels. Padding is left to the collator."""
     columns = tokenizer(list(texts), truncation=True, max_length=max_length)
     return [
@@ -137,11 +145,18 @@ def _loss(task: Task, params: Params, targets: np.ndarray, classes: int) -> Call
     return task.loss(params.label_smoothing, weights)
 
 
-def _metrics(task: Task, labels: Sequence[str]) -> Callable[[Any], dict[str, float]]:
+def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
+    """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
+    rows twice where several processes fill up their last ones."""
+
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
-        return task.metrics(prediction.label_ids, task.probabilities(logits, 1.0), labels)
+        of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
+        return {
+            **task.metrics(prediction.label_ids, task.probabilities(logits, 1.0), labels),
+            "loss": float(of_all),
+        }
 
     return compute
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from components.train import warm_start
 from components.train.params import Params
+from components.train.warm_start import Origin
 from fineline.errors import UsageError
 from fineline.tasks import Task
 
@@ -35,9 +37,10 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
     return tokenizer
 
 
-def build(task: Task, folder: Path, labels: Sequence[str], params: Params) -> Any:
-    """The pretrained model with a new head over `labels`, its dropout set, frozen and with LoRA as `params` say.
+def build(task: Task, origin: Origin, labels: Sequence[str], params: Params) -> Any:
+    """The model of `origin` with a head over `labels`, its dropout set, frozen and with LoRA as `params` say.
 
+    The head is new, but for the rows of those labels that the origin's head knows.
     Raises UsageError for layers or modules that it does not have.
     """
     from transformers import AutoConfig, set_seed
@@ -45,10 +48,15 @@ def build(task: Task, folder: Path, labels: Sequence[str], params: Params) -> An
     set_seed(params.seed)  # the new head's weights
     dropout = {
         name: params.dropout
-        for name, value in AutoConfig.from_pretrained(folder).to_dict().items()
+        for name, value in AutoConfig.from_pretrained(origin.folder).to_dict().items()
         if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float)
     }
-    model, loading = task.load_model(folder, labels, pooling=params.pooling, output_loading_info=True, **dropout)
+    pooling = "" if origin.labels else params.pooling
+    model, loading = task.load_model(
+        origin.folder, origin.labels or labels, pooling=pooling, output_loading_info=True, **dropout
+    )
+    if origin.labels:
+        warm_start.relabel(model, origin.labels, labels)
     frozen = _freeze(model, params)
     if params.method == "lora":
         fresh = [

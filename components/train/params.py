@@ -21,6 +21,31 @@ class Params(StepParams):
         "",
         description="Commit, tag or branch of a hub model; pin a commit, so that a run can be repeated. Empty: main.",
     )
+    init_from: str = Field(
+        "",
+        description="Go on from a trained model instead: models:/NAME@champion or models:/NAME/VERSION (trained with log_model), "
+        "a model folder, or a hub id. Rows of its head go with their label's name. No champion yet: from model. Empty: off.",
+        json_schema_extra={"location": True},
+    )
+    replay_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the rows which the model of init_from was trained on that are trained on again, beside all new "
+        "ones. Less is faster and forgets more. Without a record of its rows all are used.",
+    )
+    ewc_lambda: float = Field(
+        0.0,
+        ge=0,
+        description="Elastic weight consolidation (Kirkpatrick et al. 2017): how strongly the weights that old rows need are "
+        "held where init_from has them; 1,000 to 100,000, as a sure model's Fisher information is small. Needs method full. "
+        "0: off.",
+    )
+    log_model: bool = Field(
+        False,
+        description="Keep the trained model in its MLflow run, so that a later init_from can go on from its registered version: "
+        "4 bytes for each parameter (91 MB for MiniLM, 440 MB for BERT-base).",
+    )
     pooling: Literal["auto", "model", "mean"] = Field(
         "auto",
         description="What the head reads. mean: the mean over the tokens; model: what its class has ([CLS] for BERT). auto: "
@@ -128,6 +153,16 @@ class Params(StepParams):
     def _revision_of_hub(self) -> "Params":
         if self.revision and (self.model.startswith("bundled:") or Path(self.model).is_dir()):
             raise ValueError(f"revision is for hub models only, and model is {self.model}")
+        return self
+
+    @model_validator(mode="after")
+    def _only_when_going_on(self) -> "Params":
+        if not self.init_from and (self.replay_share < 1 or self.ewc_lambda):
+            raise ValueError("replay_share below 1 and ewc_lambda above 0 need init_from, a model to go on from")
+        if self.ewc_lambda and self.method != "full":
+            raise ValueError("ewc_lambda needs method full; with lora the old weights are not trained")
+        if self.ewc_lambda and self.precision == "fp16" and not self.max_grad_norm:
+            raise ValueError("ewc_lambda with precision fp16 needs max_grad_norm above 0, where gradients are unscaled")
         return self
 
     def recorded(self) -> dict[str, Any]:
