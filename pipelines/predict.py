@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.ingest.records import unreadable
-from fineline import artifacts, dataset, tracking
-from fineline.errors import DataRejected, ResourceError, UsageError
+from fineline import dataset
+from fineline.errors import DataRejected, UsageError
+from fineline.fetch import open_model
 from fineline.progress import progress
 from pipelines import tables
 from pipelines.tables import Row
@@ -77,7 +77,7 @@ def _label_texts(flags: argparse.Namespace) -> None:
     for number, text in enumerate(flags.texts, 1):
         if problem := unreadable(text):
             raise DataRejected(f"text {number}: {problem}", _TEXT_HINT)
-    bundle = _open(flags.model)
+    bundle = open_model(flags.model)
     for texts in [flags.texts] if flags.texts else _lines():
         answers = _asked_for(predict(bundle, texts), flags)
         _print([({"text": text}, answer) for text, answer in zip(texts, answers, strict=True)], "text", bundle)
@@ -90,7 +90,7 @@ def _label_file(flags: argparse.Namespace) -> None:
     columns, count = tables.survey(flags.file, lambda number, row: _text(row, flags, number))
     if flags.text_column not in columns:
         raise _no_column(flags, columns)
-    bundle = _open(flags.model, threads=1)
+    bundle = open_model(flags.model, threads=1)
     labelled = _labelled(bundle, flags)
     if not flags.out:
         for pairs in labelled if sys.stdout.isatty() else progress(labelled, "predict", total=count, unit="texts"):
@@ -128,51 +128,6 @@ def _labelled(bundle: "Bundle", flags: argparse.Namespace) -> Iterator[list[Pair
                 yield first()
         while waiting:
             yield first()
-
-
-def _open(model: str, threads: int = 0) -> "Bundle":
-    """The bundle of a folder, or of a model in the registry: downloaded, loaded, and removed from the disk again."""
-    from fineline.bundle import open_bundle
-
-    if not model.startswith("models:/"):
-        folder = Path(model)
-        if (folder / artifacts.MANIFEST).is_file():
-            artifacts.verify(folder)
-        elif not folder.is_dir():
-            raise UsageError(f"{model} is no folder", "give a bundle folder, models:/NAME@champion or models:/NAME/3")
-        return open_bundle(folder, threads)
-    with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
-        downloaded = _download(model, temporary) / "artifacts" / "bundle"
-        if not downloaded.is_dir():
-            raise UsageError(f"{model} was not registered by fineline: it holds no bundle", "give another model")
-        artifacts.verify(downloaded)
-        return open_bundle(downloaded, threads)
-
-
-def _download(model: str, folder: str) -> Path:
-    from components.register.registry import server_errors
-
-    uri = tracking.tracking_uri()
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
-        raise ResourceError(
-            f"there is no model registry here: {store} does not exist",
-            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
-        )
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    mlflow.set_tracking_uri(uri)  # the registry is found by it
-    with server_errors():
-        try:
-            return Path(mlflow.artifacts.download_artifacts(model, dst_path=folder))
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
-                raise
-            raise UsageError(
-                f"{model} is not in the registry {uri} ({str(error).splitlines()[0]})",
-                "'fineline summary' shows what was registered last; mlflow ui shows all",
-            ) from None
 
 
 def _lines() -> Iterator[list[str]]:

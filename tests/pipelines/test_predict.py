@@ -16,8 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.register import registry
-from fineline import tracking
+from fineline import ledger, registry, tracking
 from fineline.bundle import open_bundle, predict
 from pipelines.cli import COMMANDS, main
 from pipelines.predict import ROWS_AT_ONCE
@@ -339,11 +338,11 @@ def test_a_registered_model(bundle, expected, tmp_path, monkeypatch) -> None:
     run_id = journal.close("FINISHED")
     server = tracking.client()
     source, model_id = log_bundle(bundle, read_manifest(bundle), run_id)
-    tags = {"bundle_sha256": "0"}
+    tags = {"bundle_sha256": read_manifest(bundle).digest.removeprefix("sha256:")}
     version = registry.create_version(
         server, "tiny", source=source, model_id=model_id, run_id=run_id, tags=tags, description=""
     )
-    registry.move_alias(server, "tiny", registry.CHAMPION, version, why="", evidence={})
+    ledger.move(server, "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
     before = files_of(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which means mlflow.db here
     for uri in ("models:/tiny@champion", "models:/tiny/1"):

@@ -1,0 +1,113 @@
+"""Bundles by their name: a folder, or models:/NAME@ALIAS and models:/NAME/VERSION in the registry, checked byte by byte."""
+
+import dataclasses
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fineline import artifacts, tracking
+from fineline.errors import ResourceError, UsageError
+from fineline.registry import SHA256, server_errors
+
+if TYPE_CHECKING:
+    from fineline.bundle import Bundle
+
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version in the registry. `sha256` is its bundle's digest, as it was registered (hex)."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+def registered(model: str) -> bool:
+    """Whether `model` names one in the registry, and not a folder."""
+    return model.startswith("models:/")
+
+
+def alias(model: str) -> str:
+    """The alias in models:/NAME@ALIAS; '' for what never points elsewhere."""
+    match = _ADDRESS.fullmatch(model)
+    return (match["alias"] or "") if match else ""
+
+
+def find(model: str) -> Version:
+    """The version that models:/NAME@ALIAS or models:/NAME/VERSION names now.
+
+    Raises UsageError when there is none, ResourceError when the registry does not answer.
+    """
+    match = _ADDRESS.fullmatch(model)
+    if not match:
+        raise UsageError(f"{model} names no model", "write models:/NAME@ALIAS or models:/NAME/VERSION")
+    uri = tracking.tracking_uri()
+    store = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
+        raise ResourceError(
+            f"there is no model registry here: {store} does not exist",
+            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
+        )
+    from mlflow.exceptions import MlflowException
+
+    with server_errors():
+        server = tracking.client()
+        try:
+            if match["alias"]:
+                found = server.get_model_version_by_alias(match["name"], match["alias"])
+            else:
+                found = server.get_model_version(match["name"], match["version"])
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+                raise
+            raise UsageError(
+                f"{model} is not in the registry {uri} ({str(error).splitlines()[0]})",
+                "'fineline summary' shows what was registered last; mlflow ui shows all",
+            ) from None
+    digest = found.tags.get(SHA256, "")
+    if not digest:
+        raise UsageError(f"{model} was not registered by fineline: it has no tag {SHA256}", "give another model")
+    return Version(found.name, str(found.version), digest)
+
+
+def download(version: Version, folder: Path) -> Path:
+    """Downloads the bundle of `version` into `folder`; gives the bundle's folder, whose bytes have the digest registered.
+
+    Raises ResourceError when they have not, or when the registry or its artifact store does not answer.
+    """
+    import mlflow
+
+    uri = f"models:/{version.name}/{version.version}"
+    mlflow.set_tracking_uri(tracking.tracking_uri())  # the registry is found by it
+    try:
+        with server_errors():
+            bundle = Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/bundle", dst_path=str(folder)))
+        found = artifacts.digest_of(artifacts.verify(bundle).files).removeprefix("sha256:")
+    except (OSError, UsageError) as error:
+        raise ResourceError(
+            f"the bundle of {uri} is missing or damaged ({error})", "restore the artifact store, or use another version"
+        ) from None
+    if found != version.sha256:
+        raise ResourceError(
+            f"{uri} holds a bundle with sha256 {found[:12]}, its tag says {version.sha256[:12]}",
+            "the artifact store was changed: restore it, or use another version",
+        )
+    return bundle
+
+
+def open_model(model: str, threads: int = 0) -> "Bundle":
+    """The open bundle of a folder or of a version in the registry, which is removed from the disk again."""
+    from fineline.bundle import open_bundle
+
+    if registered(model):
+        with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
+            return open_bundle(download(find(model), Path(temporary)), threads)
+    folder = Path(model)
+    if (folder / artifacts.MANIFEST).is_file():
+        artifacts.verify(folder)
+    elif not folder.is_dir():
+        raise UsageError(f"{model} is no folder", "give a bundle folder, models:/NAME@champion or models:/NAME/3")
+    return open_bundle(folder, threads)

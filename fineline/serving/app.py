@@ -1,0 +1,148 @@
+"""The routes: Open Inference Protocol v2 for platforms, POST /predict for people, /metrics for Prometheus."""
+
+import asyncio
+import re
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from fineline import __version__
+from fineline.serving import protocol
+from fineline.serving.batching import Answer, Batcher, QueueFull
+from fineline.serving.edge import Edge
+from fineline.serving.metrics import Metrics
+from fineline.serving.models import Served, Watch
+from fineline.serving.sample_log import SampleLog
+from fineline.serving.settings import Settings
+
+RETRY_AFTER_SECONDS = 1
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+class PredictRequest(BaseModel):
+    """A request to /predict."""
+
+    texts: list[str]
+
+
+def make_app(
+    settings: Settings, watch: Watch, batcher: Batcher, metrics: Metrics, sample_log: SampleLog | None
+) -> FastAPI:
+    """The application. `app.state.ready` is what /v2/health/ready says; whoever shuts the server down sets it to False."""
+    # The pages of /docs load their scripts from the web; /openapi.json stays.
+    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
+    app.state.ready = True
+    app.add_middleware(Edge, settings=settings, metrics=metrics, state=app.state)
+    app.add_exception_handler(AnyHTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(Exception, _failed)
+
+    def served(name: str, version: str = "") -> Served:
+        now = watch.served
+        if name != now.name:
+            raise HTTPException(404, f"there is no model '{name}'; this server has '{now.name}'")
+        if version not in ("", now.version):
+            raise HTTPException(404, f"there is no version '{version}' of '{name}'; this server has '{now.version}'")
+        return now
+
+    async def answers(request: Request, model: Served, texts: list[str]) -> list[Answer]:
+        _check(texts, settings)
+        request.state.logged = {"texts": len(texts), "version": model.version}
+        try:
+            done = batcher.submit(model, texts)
+        except QueueFull:
+            raise HTTPException(
+                503, "too much is waiting: try again later", {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            ) from None
+        found = await asyncio.wrap_future(done)
+        metrics.texts.inc(len(texts))
+        if settings.log_texts:
+            request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
+        if sample_log:
+            sample_log.add(model, texts, found)
+        return found
+
+    @app.get("/v2")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": "fineline", "version": __version__, "extensions": []}
+
+    @app.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get("/v2/health/ready")
+    async def ready() -> JSONResponse:
+        now = app.state.ready
+        return JSONResponse({"live": True, "ready": now}, 200 if now else 503)
+
+    @app.get("/v2/models/{name}")
+    @app.get("/v2/models/{name}/versions/{version}")
+    async def model_metadata(name: str, version: str = "") -> dict[str, Any]:
+        return protocol.model_metadata(served(name, version))
+
+    @app.get("/v2/models/{name}/ready")
+    @app.get("/v2/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, version: str = "") -> JSONResponse:
+        now = app.state.ready
+        return JSONResponse({"name": served(name, version).name, "ready": now}, 200 if now else 503)
+
+    @app.post("/v2/models/{name}/infer")
+    @app.post("/v2/models/{name}/versions/{version}/infer")
+    async def infer(request: Request, body: protocol.InferRequest, name: str, version: str = "") -> JSONResponse:
+        model = served(name, version)
+        found = await answers(request, model, protocol.texts_of(body))
+        return JSONResponse(protocol.response(body, model, found))
+
+    @app.post("/predict")
+    async def predict(request: Request, body: PredictRequest) -> JSONResponse:
+        model = watch.served
+        found = await answers(request, model, body.texts)
+        return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
+
+    @app.get("/metrics")
+    async def read_metrics() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _check(texts: list[str], settings: Settings) -> None:
+    """Raises HTTPException for more than the server is set to take."""
+    if not texts:
+        raise HTTPException(400, "there is no text in the request")
+    if len(texts) > settings.max_texts:
+        raise HTTPException(413, f"{len(texts)} texts are more than the {settings.max_texts} that one request may hold")
+    for number, text in enumerate(texts, 1):
+        if len(text) > settings.max_characters:
+            raise HTTPException(
+                413, f"text {number} has {len(text)} characters, more than the {settings.max_characters} allowed"
+            )
+        if _HALF_A_PAIR.search(text):  # JSON can say them, UTF-8 and tokenizers cannot
+            raise HTTPException(400, f"text {number} is no text: it holds half of a surrogate pair")
+
+
+async def _refused(_request: Request, error: Any) -> JSONResponse:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _malformed(request: Request, error: Any) -> JSONResponse:
+    """The first thing wrong, with its place, without repeating the text that is wrong."""
+    if "json" not in request.headers.get("content-type", ""):
+        return JSONResponse({"error": "the body must be JSON, with the header Content-Type: application/json"}, 415)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return JSONResponse(
+            {"error": f"the body is not valid JSON: {first['ctx']['error']} at {first['loc'][-1]}"}, 400
+        )
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    return JSONResponse({"error": f"{place}: {first['msg']}" if place else first["msg"]}, 400)
+
+
+async def _failed(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "the server failed; its log says why"}, 500)

@@ -1,0 +1,85 @@
+"""The process: everything put together, started, and shut down without losing a request."""
+
+import signal
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from fineline.errors import ResourceError
+from fineline.serving.app import make_app
+from fineline.serving.batching import Batcher
+from fineline.serving.logs import log_json
+from fineline.serving.metrics import Metrics
+from fineline.serving.models import Watch, log
+from fineline.serving.sample_log import SampleLog
+from fineline.serving.settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what was accepted. Nothing listens before the model has passed its self-test.
+
+    Raises UsageError for a model that is not there, ResourceError for one that fails its self-test, a registry that does not
+    answer, a port that is taken or a log folder that cannot be written.
+    """
+    log_json()
+    metrics = Metrics()
+    sample_log = None
+    if settings.log_folder:
+        sample_log = SampleLog(settings.log_folder, settings.log_sample, settings.log_seconds, metrics)
+    with _listen(settings) as listener:
+        watch = Watch(settings, metrics)
+        batcher = Batcher(settings.threads, settings.max_wait_ms, settings.max_queue, metrics)
+        app = make_app(settings, watch, batcher, metrics, sample_log)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds
+        )
+        host, port = listener.getsockname()[:2]
+        log.info("listening", extra={"fields": {"host": host, "port": port}})
+        _Server(config, settings.drain_seconds).run(sockets=[listener])
+    watch.stop()
+    batcher.close(seconds=1)
+    if sample_log:
+        sample_log.close()
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which first says for `drain` seconds that it is not ready, and whose end by a signal is no failure."""
+
+    def __init__(self, config: uvicorn.Config, drain: float):
+        super().__init__(config)
+        self._drain = drain
+        self._close_at = float("inf")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal starts the end, the second hastens it."""
+        if self._close_at == float("inf"):
+            self.config.app.state.ready = False  # type: ignore[union-attr]
+            self._close_at = time.monotonic() + self._drain
+            log.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name}})
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end now; asked ten times a second."""
+        if time.monotonic() >= self._close_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket that is bound, so that a port in use is known before a model is loaded, and does not accept yet."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise ResourceError(
+            f"cannot listen at {settings.host} port {settings.port}: {error.strerror}",
+            "free the port, or give another --port or --host",
+        ) from None
+    return listener

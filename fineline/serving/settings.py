@@ -1,0 +1,72 @@
+"""What the server can be told. Standard library only: the command line reads it before anything heavy is imported."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from fineline.errors import UsageError
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _setting(default: object, least: float, most: float, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"least": least, "most": most, "help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to serve one model. A field with a range becomes a flag of the command line."""
+
+    model: str
+    host: str = "127.0.0.1"
+    name: str = ""
+    log_texts: bool = False
+    log_folder: Path | None = None
+    port: int = _setting(8080, 0, 65_535, "0 takes a free one and says which")
+    threads: int = _setting(cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores")
+    max_batch: int = _setting(0, 0, 1_024, "texts in one run of the model; 0: 1 for an int8 bundle, 16 for others")
+    max_wait_ms: float = _setting(
+        0.0,
+        0,
+        1_000,
+        "how long a text waits for others to fill a batch; texts that come while all threads work always do",
+    )
+    max_queue: int = _setting(1_024, 1, 1_000_000, "texts that may wait; beyond, a request gets 503 with Retry-After")
+    max_texts: int = _setting(128, 1, 1_000_000, "texts in one request")
+    max_characters: int = _setting(20_000, 1, 10_000_000, "characters in one text")
+    max_body_bytes: int = _setting(1_048_576, 1, 1 << 30, "bytes in the body of one request")
+    poll_seconds: float = _setting(30.0, 0, 86_400, "how often to ask where the alias of --model points; 0: never")
+    drain_seconds: float = _setting(
+        1.0, 0, 3_600, "after SIGTERM: how long requests are still accepted while /v2/health/ready says 503"
+    )
+    shutdown_seconds: int = _setting(20, 0, 3_600, "after that: how long accepted requests may take to be answered")
+    log_sample: float = _setting(0.0, 0, 1, "share of the texts that are written with their answers to --log-folder")
+    log_seconds: float = _setting(60.0, 1, 86_400, "how often --log-folder gets a file")
+
+    def __post_init__(self) -> None:
+        """Raises UsageError naming every wrong setting at once."""
+        wrong = []
+        for field in ranged():
+            value, least, most = getattr(self, field.name), field.metadata["least"], field.metadata["most"]
+            if not least <= value <= most:  # true of NaN too
+                wrong.append(f"{flag(field)} {value} is not between {least} and {most}")
+        if self.max_texts > self.max_queue:
+            wrong.append(f"--max-texts {self.max_texts} does not fit into --max-queue {self.max_queue}")
+        if (self.log_sample > 0) != (self.log_folder is not None):
+            wrong.append("--log-sample and --log-folder need each other")
+        if wrong:
+            raise UsageError("; ".join(wrong), "correct these flags; fineline serve --help shows them all")
+
+
+def ranged() -> list[dataclasses.Field]:
+    """The settings that have a range."""
+    return [field for field in dataclasses.fields(Settings) if field.metadata]
+
+
+def flag(field: dataclasses.Field) -> str:
+    """What a setting is called on the command line."""
+    return f"--{field.name.replace('_', '-')}"

@@ -1,0 +1,52 @@
+"""fineline serve: a registered model or a bundle folder over HTTP, with ONNX Runtime. No torch."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from fineline.serving.settings import Settings, flag, ranged
+
+DEFAULT_MODEL = "models:/fineline@champion"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument("--name", default="", help="what the model is called in URLs (default: its registered name)")
+    parser.add_argument("--host", default=Settings.host, help="the address to listen at (%(default)s; 0.0.0.0: every)")
+    parser.add_argument("--log-texts", action="store_true", help="log the texts and their labels too")
+    parser.add_argument("--log-folder", type=Path, metavar="DIR", help="where --log-sample goes, as Parquet files")
+    for field in ranged():
+        kind = type(field.default)
+        parser.add_argument(
+            flag(field),
+            type=kind,
+            default=field.default,
+            metavar="N" if kind is int else "X",
+            help=f"{field.metadata['help']} (default: {field.default})",
+        )
+    parser.epilog = (
+        "examples: fineline serve --model artifacts/bundle\n"
+        "          fineline serve --model models:/fineline@champion --host 0.0.0.0 --log-sample 0.1 --log-folder log\n"
+        '          curl -d \'{"texts": ["my card has not arrived"]}\' -H content-type:application/json localhost:8080/predict\n\n'
+        "Open Inference Protocol v2 at /v2, Prometheus metrics at /metrics, logs as JSON lines on stdout. SIGTERM ends it with\n"
+        "exit code 0 after every accepted request is answered. docs/serving.md says more."
+    )
+
+
+def settings_of(flags: argparse.Namespace) -> Settings:
+    """The settings that the flags say. Raises UsageError naming every wrong one."""
+    return Settings(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Settings)})
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Serves until it is told to stop."""
+    settings = settings_of(flags)
+    from fineline.serving.server import serve
+
+    serve(settings)
+    return 0
