@@ -24,7 +24,9 @@ MEASUREMENTS = "measurements.json"
 EVENTS = "events.jsonl"
 REPORT = "report.html"
 REGISTRATION = "registration.json"
-BESIDE = frozenset({MANIFEST, RUN, MEASUREMENTS, EVENTS, REPORT, REGISTRATION})
+PROMOTION = "promotion.json"
+COMPARISON = "comparison.parquet"
+BESIDE = frozenset({MANIFEST, RUN, MEASUREMENTS, EVENTS, REPORT, REGISTRATION, PROMOTION, COMPARISON})
 
 _STARTED = time.monotonic()
 

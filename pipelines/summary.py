@@ -23,6 +23,7 @@ STEPS = {
     "quantize": "bundle",
     "evaluate": "report",
     "register": "registration",
+    "promote": "promotion",
 }
 """Each step, in their order, with the artifact folder (dvc.yaml) that says what came out of it."""
 
@@ -44,9 +45,14 @@ def run(flags: argparse.Namespace) -> int:
             f"{flags.artifacts} holds nothing that the pipeline made",
             "run it: make run, or dvc repro; or name another folder with --artifacts",
         )
-    for line in summary(flags.artifacts, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)):
+    for line in summary(flags.artifacts, width()):
         print(line)
     return 0
+
+
+def width() -> int:
+    """Columns to fill: the terminal's, 120 at most."""
+    return min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
 
 
 def summary(folder: Path, width: int) -> Iterator[str]:
@@ -55,19 +61,22 @@ def summary(folder: Path, width: int) -> Iterator[str]:
     yield ""
     yield from _gate(folder / STEPS["evaluate"])
     registration = _json(folder / STEPS["register"] / artifacts.REGISTRATION)
+    promotion = _json(folder / STEPS["promote"] / artifacts.PROMOTION)
     yield f"model    {_registered(registration)}"
+    yield f"verdict  {_promoted(promotion)}"
     report = folder / STEPS["evaluate"] / artifacts.REPORT
     yield f"report   {report if report.is_file() else 'none yet'}"
     yield ""
     yield "Try next:"
-    yield from (f"  {command}" for command in next_commands(folder, registration))
+    yield from (f"  {command}" for command in next_commands(folder, registration, promotion))
 
 
-def next_commands(folder: Path, registration: dict[str, Any]) -> list[str]:
+def next_commands(folder: Path, registration: dict[str, Any], promotion: dict[str, Any]) -> list[str]:
     """Three commands to type here, with the folder of the programs where the shell would not find them."""
     programs = "" if shutil.which("fineline") else os.path.relpath(Path(sys.executable).parent) + os.sep
     model = folder / STEPS["quantize"]
-    uri = f"models:/{registration['name']}@champion" if registration.get("registered") else str(model)
+    serves = promotion.get("moved") or promotion.get("champion")
+    uri = f"models:/{promotion['name']}@champion" if serves else str(model)
     tracked = tracking.tracking_uri()
     ui = f"{programs}mlflow ui --backend-store-uri {tracked}"
     use = f'fineline predict --model {uri} "where is my new card?"' if registration else "dvc repro"
@@ -129,6 +138,15 @@ def _registered(registration: dict[str, Any]) -> str:
         return "nothing registered: the gate said no (what serves stays as it is)"
     aliases = ", ".join(registration["aliases"]) or "no alias"
     return f"{registration['uri']} ({aliases})"
+
+
+def _promoted(promotion: dict[str, Any]) -> str:
+    if not promotion:
+        return "not compared with the champion yet"
+    said = f"{promotion['verdict']}: {promotion['reason']}"
+    if promotion["waits"]:
+        return f"{said}; waits: fineline approve {promotion['version']} --reason ..."
+    return f"models:/{promotion['name']}/{promotion['version']} is champion; {said}" if promotion["moved"] else said
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""python -m components.register --bundle artifacts/bundle --report artifacts/report --registration artifacts/registration \
---params params.yaml"""
+"""python -m components.register --bundle artifacts/bundle --report artifacts/report --splits artifacts/augmented \
+--registration artifacts/registration --params params.yaml"""
 
 import sys
 from typing import TYPE_CHECKING
@@ -20,7 +20,11 @@ def load() -> "tuple[type[StepParams], Run]":
 STEP = Step(
     name="register",
     summary="One MLflow model version with the whole lineage, if the gate said yes.",
-    inputs={"bundle": "the bundle that ships", "report": "evaluate's report on exactly that bundle"},
+    inputs={
+        "bundle": "the bundle that ships",
+        "report": "evaluate's report on exactly that bundle",
+        "splits": "the splits that the model was trained on",
+    },
     outputs={"registration": "registration.json: name, version, aliases, run, gate"},
     load=load,
 )

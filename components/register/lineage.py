@@ -7,19 +7,20 @@ from typing import Any
 from fineline import __version__
 from fineline.artifacts import Manifest
 from fineline.code_version import UNKNOWN, git_state
+from fineline.registry import SHA256
 
 
 def version_tags(bundle: Manifest, evidence: dict[str, Any], passed: bool) -> dict[str, str]:
     """The tags of a model version. What cannot be known here is the word 'unknown', so that its absence is seen."""
     ancestors = [*bundle.ancestors, bundle.without_ancestors()]
     data = next((entry for entry in ancestors if entry["kind"] == "dataset"), {})
-    train = next((entry for entry in ancestors if entry["step"] == "train"), {})
+    train = _train(bundle)
     commit, dirty = git_state()
     return {
-        "bundle_sha256": bundle.digest.removeprefix("sha256:"),
+        SHA256: bundle.digest.removeprefix("sha256:"),
         "data_digest": data.get("digest", UNKNOWN),
         "data_revision": _revision(data),
-        "splits_digest": train.get("inputs", {}).get("splits", UNKNOWN),
+        "splits_digest": trained_on(bundle),
         "git_commit": commit,
         "git_dirty": dirty,
         "image": os.environ.get("FINELINE_IMAGE") or UNKNOWN,
@@ -39,6 +40,15 @@ def evidence_of(report: Manifest, gate: dict[str, Any], metrics: dict[str, Any])
     }
     rules = [{key: rule[key] for key in ("rule", "figure", "bound", "passed")} for rule in gate["rules"]]
     return {"report": report.digest, "gate": gate["summary"], "rules": rules, "figures": figures}
+
+
+def trained_on(bundle: Manifest) -> str:
+    """The digest of the splits that the model was trained on."""
+    return _train(bundle).get("inputs", {}).get("splits", UNKNOWN)
+
+
+def _train(bundle: Manifest) -> dict[str, Any]:
+    return next((entry for entry in bundle.ancestors if entry["step"] == "train"), {})
 
 
 def _revision(data: dict[str, Any]) -> str:

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.register import registry
-from components.register.lineage import evidence_of, version_tags
+from components.register.lineage import evidence_of, trained_on, version_tags
 from components.register.params import Params
-from fineline import artifacts, tracking
+from fineline import artifacts, ledger, registry, tracking, training_rows
 from fineline.artifacts import Manifest
 from fineline.bundle import open_bundle, self_test
 from fineline.errors import GateRejected, UsageError
@@ -16,16 +15,18 @@ GATE = "gate.json"
 METRICS = "metrics.json"
 
 
-def run(*, params: Params, bundle: Path, report: Path, registration: Path) -> str:
+def run(*, params: Params, bundle: Path, report: Path, splits: Path, registration: Path) -> str:
     """Registers `bundle` if `report`, which must be on exactly that bundle, holds a gate that said yes.
 
-    The same bundle gives the same version, however often and from how many processes it is registered. Raises UsageError
-    when the two do not belong together, ResourceError when the bundle fails its self-test or the server does not answer
-    (nothing is registered then), GateRejected when the gate said no and `on_gate_failure` is stop.
+    The version keeps which rows of `splits`, those of its training, it has seen, and becomes the challenger: promote decides
+    what serves. The same bundle gives the same version, however often and from how many processes it is registered. Raises
+    UsageError when the inputs do not belong together, ResourceError when the bundle fails its self-test or the server does
+    not answer (nothing is registered then), GateRejected when the gate said no and `on_gate_failure` is stop.
     """
     tracking.tracking_uri()
     made, judged = artifacts.verify(bundle), artifacts.verify(report)
     _check_pair(bundle, made, report, judged)
+    _check_splits(made, splits)
     self_test(open_bundle(bundle))
     gate = _read(report / GATE)
     verdict = f"gate {gate['summary']}"
@@ -36,7 +37,7 @@ def run(*, params: Params, bundle: Path, report: Path, registration: Path) -> st
         line = f"nothing registered; {verdict}"
         if gate["passed"]:
             evidence = evidence_of(judged, gate, _read(report / METRICS))
-            content = _register(params.name, bundle, made, report, evidence, folder)
+            content = _register(params.name, bundle, made, report, splits, evidence, folder)
             line = f"{content['uri']} ({', '.join(content['aliases'])}); {verdict}"
         artifacts.write_json(folder / artifacts.REGISTRATION, content)
         artifacts.write_manifest(
@@ -44,7 +45,7 @@ def run(*, params: Params, bundle: Path, report: Path, registration: Path) -> st
             step="register",
             kind="registration",
             params=params.recorded(),
-            inputs={"bundle": bundle, "report": report},
+            inputs={"bundle": bundle, "report": report, "splits": splits},
             figures={"registered": gate["passed"]},
             run_id=content.get("run_id", ""),
         )
@@ -64,39 +65,56 @@ def _check_pair(bundle: Path, made: Manifest, report: Path, judged: Manifest) ->
         raise UsageError(f"{report} has no {' and no '.join(sorted(missing))}", "run evaluate again")
 
 
+def _check_splits(made: Manifest, splits: Path) -> None:
+    given = artifacts.verify(splits)
+    if given.kind != "splits":
+        raise UsageError(f"{splits} is a {given.kind}, not splits", "give the splits folder to --splits")
+    if given.digest != trained_on(made):
+        raise UsageError(
+            f"the bundle's model was trained on other splits ({trained_on(made)}) than {splits} ({given.digest})",
+            "give --splits the artifact that train was given",
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _register(
-    name: str, bundle: Path, made: Manifest, report: Path, evidence: dict[str, Any], folder: Path
+    name: str, bundle: Path, made: Manifest, report: Path, splits: Path, evidence: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """Makes or finds the version and moves the aliases; gives the content of registration.json."""
+    """Makes or finds the version and moves the alias challenger; gives the content of registration.json."""
     tags = version_tags(made, evidence, passed=True)
     with registry.server_errors():
         server = tracking.client()
-        version = registry.find_version(server, name, tags["bundle_sha256"])
+        version = registry.find_version(server, name, tags[registry.SHA256])
         if not version:
             from components.register.logged_model import log_bundle, the_run
 
             run_id = the_run(server, bundle, report, folder)
             source, model_id = log_bundle(bundle, made, run_id)
+            tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
             description = f"gate {evidence['gate']}"
             version = registry.create_version(
                 server, name, source=source, model_id=model_id, run_id=run_id, tags=tags, description=description
             )
-        registry.move_alias(server, name, registry.CHALLENGER, version, why="the newest that passed", evidence=evidence)
-        if registry.CHAMPION not in registry.aliases(server, name):
-            registry.move_alias(
-                server, name, registry.CHAMPION, version, why="the first that passed", evidence=evidence
-            )
-        held = sorted(alias for alias, of in registry.aliases(server, name).items() if of == version)
+        run_id = registry.version_of(server, name, version).run_id
+        ledger.move(
+            server,
+            name,
+            registry.CHALLENGER,
+            version,
+            verdict="registered",
+            reason="the newest that passed its gate",
+            evidence={"run": run_id, "report": evidence["report"], "gate": evidence["gate"]},
+        )
+        held = sorted(alias for alias, of in ledger.aliases(server, name).items() if of == version)
         return {
             "registered": True,
             "name": name,
             "version": version,
             "aliases": held,
-            "run_id": server.get_model_version(name, str(version)).run_id,
+            "run_id": run_id,
             "uri": f"models:/{name}/{version}",
             "gate": evidence["gate"],
         }

@@ -31,10 +31,18 @@ FAILED = {
 }
 REGISTERED = {"registered": True, "name": "fineline", "uri": "models:/fineline/3", "aliases": ["challenger"]}
 REFUSED = {"registered": False, "why": "gate failed"}
+PROMOTED = {"verdict": "promote", "reason": "superior in accuracy", "moved": True, "waits": False, "champion": 2}
+PROMOTED |= {"name": "fineline", "version": 3}
+WAITS = {**PROMOTED, "moved": False, "waits": True}
+HELD = {"verdict": "hold", "reason": "nothing was registered", "moved": False, "waits": False}
 
 
 def write(
-    folder: Path, gate: dict = PASSED, registration: dict = REGISTERED, steps: tuple[str, ...] = tuple(STEPS)
+    folder: Path,
+    gate: dict = PASSED,
+    registration: dict = REGISTERED,
+    promotion: dict = PROMOTED,
+    steps: tuple[str, ...] = tuple(STEPS),
 ) -> Path:
     """The artifacts of `steps`, each with run.json as its step leaves it."""
     for number, step in enumerate(steps):
@@ -45,6 +53,8 @@ def write(
             (artifact / "report.html").write_text("")
         if step == "register":
             artifacts.write_json(artifact / "registration.json", registration)
+        if step == "promote":
+            artifacts.write_json(artifact / "promotion.json", promotion)
         artifacts.write_manifest(
             artifact, step=step, kind="any", params={}, inputs={}, figures={"rows": 7, "by": {}}, task="single_label"
         )
@@ -66,11 +76,12 @@ def test_everything_is_there(tmp_path, capfd, monkeypatch) -> None:
     assert [line.split()[0] for line in table if not line.startswith(" ")] == ["step", *STEPS, "total"]
     assert table[1] == "ingest             0.5  1,640 rows, 10 labels from 1 file"
     assert table[2] == "data_quality       1.5  rows 7"
-    assert table[-1] == "total             40.5"
+    assert table[-1] == "total             50.0"
     assert max(map(len, table)) <= 80
-    assert lines[lines.index("") + 1 :][:3] == [
+    assert lines[lines.index("") + 1 :][:4] == [
         "gate     PASSED: passed 1",
         "model    models:/fineline/3 (challenger)",
+        "verdict  models:/fineline/3 is champion; promote: superior in accuracy",
         "report   artifacts/report/report.html",
     ]
     commands = [shlex.split(line) for line in lines[-3:]]
@@ -85,25 +96,32 @@ def test_everything_is_there(tmp_path, capfd, monkeypatch) -> None:
 
 def test_a_gate_that_said_no(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    folder = write(tmp_path / "artifacts", FAILED, REFUSED)
+    folder = write(tmp_path / "artifacts", FAILED, REFUSED, HELD)
     lines = list(summary(folder, 100))
     start = lines.index("gate     FAILED: failed 1 of 2 rules")
-    assert lines[start + 1 : start + 4] == [
+    assert lines[start + 1 : start + 5] == [
         "         no: min_metric is 0.71, bound 0.8",
         "         not judged: min_label_f1, no label has 20 test rows",
         "model    nothing registered: the gate said no (what serves stays as it is)",
+        "verdict  hold: nothing was registered",
     ]
     assert f"predict --model {folder / 'bundle'} " in lines[-2]
     assert lines[-1] == "  open http://127.0.0.1:1"
 
 
+def test_a_version_that_waits_says_how_to_go_on(tmp_path) -> None:
+    lines = list(summary(write(tmp_path / "artifacts", promotion=WAITS), 100))
+    assert any(line.endswith("; waits: fineline approve 3 --reason ...") for line in lines)
+
+
 def test_half_way(tmp_path) -> None:
     """What is missing is named, and how to go on."""
     lines = list(summary(write(tmp_path / "artifacts", steps=("ingest", "data_quality")), 100))
-    assert sum(line.endswith("not run yet") for line in lines) == 7
-    assert lines[lines.index("") + 1 :][:3] == [
+    assert sum(line.endswith("not run yet") for line in lines) == 8
+    assert lines[lines.index("") + 1 :][:4] == [
         "gate     no verdict yet",
         "model    nothing registered yet",
+        "verdict  not compared with the champion yet",
         "report   none yet",
     ]
     assert lines[-2].endswith("dvc repro")

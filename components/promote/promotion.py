@@ -1,0 +1,202 @@
+"""A challenger meets the champion, and takes its place if the verdict says so. For the step and for `fineline promote`."""
+
+import datetime
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.promote import page, test_set
+from components.promote.meeting import Meeting, meet
+from components.promote.params import Params
+from components.promote.verdict import HOLD, PROMOTE
+from fineline import artifacts, fetch, ledger, registry, training_rows
+from fineline.bundle import open_bundle, self_test
+from fineline.dataset import write_rows
+from fineline.errors import ResourceError, UsageError
+from fineline.registry import CHAMPION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERDICT = "promotion.verdict"
+"""Tag of a version: the newest verdict on it, JSON."""
+FORCED = "forced"
+
+_ATTEMPTS = 10
+
+
+def promote(
+    server: Any,
+    params: Params,
+    name: str,
+    version: int,
+    bundle: Path,
+    folder: Path,
+    rows: "pd.DataFrame | None" = None,
+    force: str = "",
+    asked: bool = False,
+) -> dict[str, Any]:
+    """Judges `version`, whose bundle lies in `bundle`, and moves the alias champion if it may; gives promotion.json's content.
+
+    `rows` join the frozen test set first. Writes promotion.json, comparison.parquet and report.html into `folder` and logs
+    them to the version's run before the alias moves. When another process moved it meanwhile, the challenger is judged
+    again, against the new champion: a verdict is on two models. `force` (the reason) moves it whatever the verdict;
+    `asked` says that a person did ask, which lifts an earlier rejection. Raises ResourceError when the bundle fails its
+    self-test or the champion keeps changing, UsageError when there is no test row to compare on.
+    """
+    self_test(open_bundle(bundle))
+    frozen, state, counts = _test_rows(server, name, version, bundle, rows)
+    for _attempt in range(_ATTEMPTS):
+        champion = ledger.position(server, name, CHAMPION)
+        content: dict[str, Any] = {
+            "name": name,
+            "version": version,
+            "champion": champion,
+            "test_set": {**state, **counts},
+            "moved": False,
+        }
+        rejected = registry.noted(server, name, version, registry.REJECTED)
+        if champion == version:
+            return _written(folder, {**content, **_plain(PROMOTE, "it is the champion already"), "waits": False})
+        if rejected and not asked:
+            said = f"rejected by {rejected['who']}: {rejected['reason']}"
+            return _written(folder, {**content, **_plain(HOLD, said), "waits": False})
+        if champion is None:
+            content |= _plain(PROMOTE, "first: there is no champion yet")
+        else:
+            content |= _against(server, params, name, champion, version, bundle, frozen, content, folder)
+        moves = content["verdict"] == PROMOTE or bool(force)
+        content["waits"] = moves and not asked and params.mode == "manual"
+        content["evidence"] = _log(server, name, content, folder)
+        _note(server, name, version, content)
+        if not moves or content["waits"]:
+            return _written(folder, content)
+        reason = f"{force} (verdict {content['verdict']}: {content['reason']})" if force else content["reason"]
+        try:
+            ledger.move(
+                server,
+                name,
+                CHAMPION,
+                version,
+                expected=champion,
+                verdict=FORCED if force else content["verdict"],
+                reason=reason,
+                evidence=content["evidence"],
+            )
+        except ledger.Moved:
+            continue
+        return _written(folder, {**content, "moved": True})
+    raise ResourceError(f"the champion of {name} changed {_ATTEMPTS} times while it was compared with", "run it again")
+
+
+def line(content: Mapping[str, Any]) -> str:
+    """One line for people: the verdict, and what it did."""
+    if "version" not in content:
+        return f"{content['verdict']}: {content['reason']}"
+    if content["moved"]:
+        done = f"models:/{content['name']}/{content['version']} is champion"
+        before = f", before it {content['champion']}" if content["champion"] else ""
+        verdict = "" if content["verdict"] == PROMOTE else f"{FORCED}, the verdict was "
+        return f"{verdict}{content['verdict']}: {done}{before}; {content['reason']}"
+    waits = f"; waits: fineline approve {content['version']} --reason ..." if content["waits"] else ""
+    return f"{content['verdict']}: {content['reason']}{waits}"
+
+
+def fetched(server: Any, name: str, version: int, folder: Path) -> Path:
+    """The bundle of a version, downloaded into `folder` and checked against the version's sha256."""
+    tags = registry.version_of(server, name, version).tags
+    if registry.SHA256 not in tags:
+        raise UsageError(f"models:/{name}/{version} was not registered by fineline", "give another version")
+    return fetch.download(fetch.Version(name, str(version), tags[registry.SHA256]), folder)
+
+
+def _test_rows(
+    server: Any, name: str, version: int, bundle: Path, rows: "pd.DataFrame | None"
+) -> "tuple[pd.DataFrame, dict[str, Any], dict[str, int]]":
+    """The rows to judge on, the state of the test set, and how many joined."""
+    if rows is not None:
+        task = open_bundle(bundle).task
+        frozen, state, counts = test_set.join(server, name, task, rows, f"models:/{name}/{version}")
+        return test_set.active(frozen), state, counts
+    newest = test_set.newest(server, name)
+    if newest is None:
+        raise UsageError(
+            f"{name} has no frozen test set yet",
+            "run the pipeline's promote step once (dvc repro): its test rows begin it",
+        )
+    return test_set.active(test_set.fetch(server, newest)), newest, {"joined": 0, "known": 0}
+
+
+def _against(
+    server: Any,
+    params: Params,
+    name: str,
+    champion: int,
+    version: int,
+    bundle: Path,
+    frozen: "pd.DataFrame",
+    content: dict[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """What the comparison with the champion adds to promotion.json; writes comparison.parquet and report.html."""
+    with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
+        there = Path(temporary)
+        bundles = {
+            "champion": open_bundle(fetched(server, name, champion, there / "champion")),
+            "challenger": open_bundle(bundle),
+        }
+        seen = {}
+        for model, number in (("champion", champion), ("challenger", version)):
+            (there / model).mkdir(exist_ok=True)
+            seen[model] = training_rows.read(server, registry.version_of(server, name, number), there / model)
+        meeting = meet(params, bundles, frozen, seen)
+    write_rows(meeting.answers, folder / artifacts.COMPARISON)
+    added = _content(meeting)
+    html = page.render({**content, **added}, meeting, frozen, params)
+    (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
+    return added
+
+
+def _content(meeting: Meeting) -> dict[str, Any]:
+    return {
+        **meeting.verdict,
+        "rows": meeting.counts,
+        "seen": meeting.seen,
+        "comparison": meeting.found,
+        "costs": meeting.costs,
+        "labels": {"shared": len(meeting.shared), "changed": meeting.forgetting},
+    }
+
+
+def _plain(verdict: str, reason: str) -> dict[str, Any]:
+    return {"verdict": verdict, "reason": reason, "rules": [], "more_rows": 0}
+
+
+def _log(server: Any, name: str, content: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Logs the evidence to the version's run; gives where it lies: run, path, sha256 of promotion.json there."""
+    run_id = registry.version_of(server, name, content["version"]).run_id
+    path = f"promote/{content['version']}-against-{content['champion'] or 'none'}"
+    _written(folder, content)
+    digest = artifacts.sha256_file(folder / artifacts.PROMOTION)
+    for file in (artifacts.PROMOTION, artifacts.COMPARISON, artifacts.REPORT):
+        if (folder / file).is_file():
+            server.log_artifact(run_id, str(folder / file), path)
+    return {"run": run_id, "path": path, "sha256": digest}
+
+
+def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> None:
+    """Says on the version itself what was judged, on which test set, and whether it waits for a person."""
+    said = {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **{key: content[key] for key in ("verdict", "reason", "champion", "evidence")},
+    }
+    server.set_model_version_tag(name, str(version), "test_set.digest", content["test_set"]["digest"])
+    registry.note(server, name, version, VERDICT, said)
+    registry.note(server, name, version, registry.REJECTED, None)
+    registry.note(server, name, version, registry.WAITS, said if content["waits"] else None)
+
+
+def _written(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    artifacts.write_json(folder / artifacts.PROMOTION, content)
+    return content

@@ -1,0 +1,66 @@
+"""What the commands about a registered model share: which model, and a server that has it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from fineline import registry, tracking
+from fineline.errors import ResourceError, UsageError
+
+PARAMS = "params.yaml"
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Adds --name and --params."""
+    parser.add_argument("--name", metavar="NAME", help="the registered model (register.name of the parameters file)")
+    parser.add_argument(
+        "--params",
+        default=PARAMS,
+        metavar="FILE",
+        help=f"parameters file whose blocks register and promote count ({PARAMS})",
+    )
+
+
+def add_reason(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds --reason."""
+    parser.add_argument("--reason", required=required, metavar="TEXT", help="why; it is kept in the ledger")
+
+
+def opened(flags: argparse.Namespace) -> tuple[Any, str]:
+    """(server, name of the registered model). Raises UsageError when there is none, ResourceError when there is no registry."""
+    name = flags.name or _name(flags.params)
+    uri = tracking.tracking_uri()
+    store = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
+        raise ResourceError(
+            f"there is no model registry here: {store} does not exist",
+            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
+        )
+    server = tracking.client()
+    if not registry.exists(server, name):
+        raise UsageError(
+            f"no model {name} is registered in {uri}", "run the pipeline (make run), or give another --name"
+        )
+    return server, name
+
+
+def reason(flags: argparse.Namespace) -> str:
+    """The reason, which must say something and fit into the ledger."""
+    from fineline.ledger import LONGEST_REASON
+
+    text = " ".join((flags.reason or "").split())
+    if not text:
+        raise UsageError("--reason is empty", "say why: the next person reads it in 'fineline history'")
+    if len(text) > LONGEST_REASON:
+        raise UsageError(
+            f"--reason has {len(text):,} characters, {LONGEST_REASON:,} fit", "shorten it, and link to the rest"
+        )
+    return text
+
+
+def _name(params: str) -> str:
+    """register.name of the parameters file; its default where the file does not exist."""
+    from components.register.params import Params
+    from fineline.params import load_params
+
+    return load_params(Params, "register", params).name if Path(params).is_file() else Params.model_validate({}).name

@@ -1,0 +1,265 @@
+"""promote: challenger against champion on the frozen test set, through real bundles and a real registry."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from components.promote import test_set
+from fineline import artifacts, ledger, registry, tracking
+from fineline.dataset import read_rows
+from tests.conftest import files_of
+from tests.registering import register_bundle
+from tests.word_bundle import answers_of, some, word_rows, write_word_bundle, write_word_splits
+
+NAME = "words"
+PARAMS = {"bootstrap": 200, "speed_texts": 2, "speed_rounds": 3, "max_latency_ratio": 0}
+ROWS = word_rows(360)
+TEST, TRAIN = ROWS[:300], ROWS[300:]
+
+Promote = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture(autouse=True)
+def here(ready_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MLflow keeps the files of a sqlite store in mlruns/ here
+
+
+@pytest.fixture
+def promote(run_step: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Promote:
+    """promote("better", wrong=some(10, 300)) registers a bundle of that name and promotes it: (exit code, promotion.json,
+    stdout or stderr). `answers` replaces what it answers, `test` the test rows of its splits, `train` the training rows."""
+
+    def run(
+        at: str,
+        wrong: set[int] = frozenset(),  # type: ignore[assignment]
+        answers: dict[str, str] | None = None,
+        labels: tuple[str, ...] = ("card", "login", "transfer"),
+        test: pd.DataFrame = TEST,
+        train: pd.DataFrame = TRAIN,
+        registered: bool = True,
+        **params: Any,
+    ) -> tuple[int, dict[str, Any], str]:
+        folder = tmp_path / at
+        splits = write_word_splits(folder / "splits", train, test)
+        given = answers_of(TEST, wrong) if answers is None else answers
+        bundle = write_word_bundle(folder / "bundle", given, labels, splits=splits, note=at)
+        content: dict[str, Any] = {"registered": False, "why": "gate failed 1 of 1 rules: min_metric"}
+        if registered:
+            version = register_bundle(NAME, bundle, splits)
+            content = {"registered": True, "name": NAME, "version": version, "uri": f"models:/{NAME}/{version}"}
+        registration = folder / "registration"
+        registration.mkdir()
+        artifacts.write_json(registration / "registration.json", content)
+        artifacts.write_manifest(
+            registration,
+            step="register",
+            kind="registration",
+            params={},
+            inputs={"bundle": bundle, "splits": splits},
+            figures={},
+        )
+        out = folder / "promotion"
+        code, stdout, stderr = run_step(
+            "promote", {**PARAMS, **params}, bundle=bundle, registration=registration, splits=splits, promotion=out
+        )
+        said = json.loads((out / "promotion.json").read_text()) if out.exists() else {}
+        return code, said, stderr if code else stdout
+
+    return run
+
+
+def champion() -> int | None:
+    return ledger.position(tracking.client(), NAME, registry.CHAMPION)
+
+
+def tags_of(version: int) -> dict[str, str]:
+    return tracking.client().get_model_version(NAME, str(version)).tags
+
+
+def test_the_first_a_better_and_a_worse_one(promote, tmp_path) -> None:
+    code, first, line = promote("first", some(60, 300))
+    assert (code, line) == (0, "promote: promote: models:/words/1 is champion; first: there is no champion yet\n")
+    assert first["moved"]
+    assert files_of(tmp_path / "first" / "promotion") == {"promotion.json", "manifest.json", "run.json"}
+
+    code, better, line = promote("better", some(15, 300))
+    assert code == 0
+    assert line.startswith(
+        "promote: promote: models:/words/2 is champion, before it 1; superior in accuracy: +0.1500 ("
+    )
+    out = tmp_path / "better" / "promotion"
+    assert files_of(out) == {"promotion.json", "comparison.parquet", "report.html", "manifest.json", "run.json"}
+    assert champion() == 2
+    found = better["comparison"]
+    assert (found["rows"], found["lost"] - found["gained"]) == (300, -45)
+    answers = read_rows(out / "comparison.parquet")
+    assert answers["id"].tolist() == TEST["id"].tolist()
+    assert (answers["challenger"] != answers["label"]).sum() == 15
+    assert (answers["champion"] != answers["label"]).sum() == 60
+    page = (out / "report.html").read_text()
+    for words in (
+        "Version 2 of words against champion 1",
+        "McNemar",
+        "Labels and slices",
+        "rows in the frozen test set",
+    ):
+        assert words in page
+    assert "<script" not in page
+
+    evidence = ledger.read(tracking.client(), NAME)[-1]["evidence"]
+    there = Path(tracking.client().download_artifacts(evidence["run"], evidence["path"], str(tmp_path)))
+    assert files_of(there) == {"promotion.json", "comparison.parquet", "report.html"}
+    assert artifacts.sha256_file(there / "promotion.json") == evidence["sha256"]
+
+    code, worse, line = promote("worse", some(80, 300))
+    assert (code, worse["verdict"], worse["moved"]) == (0, "hold", False)
+    assert "no worse in accuracy" in line
+    assert champion() == 2
+
+
+def test_figures_of_another_test_set_count_for_nothing(promote) -> None:
+    """Both are scored again, here, on the same rows: those that either side brought."""
+    promote("first", some(60, 300), test=TEST[:200])
+    _, found, _ = promote("second", some(15, 300), test=TEST[150:])
+    assert found["test_set"]["joined"] == 100
+    assert found["rows"] == {"test_set": 300, "seen": 0, "label_not_shared": 0, "compared": 300}
+    assert found["comparison"]["figures"]["accuracy"]["champion"] == 0.8
+    assert found["comparison"]["figures"]["accuracy"]["challenger"] == 0.95
+    assert tags_of(2)["test_set.digest"] == found["test_set"]["digest"]
+    server = tracking.client()
+    assert server.get_registered_model(NAME).tags["test_set.digest"] == found["test_set"]["digest"]
+    state = test_set.newest(server, NAME)
+    frozen = test_set.fetch(server, state)
+    assert (state["number"], len(frozen)) == (2, 300)
+    assert frozen["joined"].tolist() == ["models:/words/1"] * 200 + ["models:/words/2"] * 100
+
+
+def test_rows_that_a_model_has_seen_are_reported_and_left_out(promote) -> None:
+    promote("first", some(60, 300), train=pd.concat([TRAIN, TEST[:30]]))
+    seen_by_text = TEST[100:110].assign(
+        id=[f"new{n}" for n in range(10)], text=[t.upper() for t in TEST["text"][100:110]]
+    )
+    _, found, _ = promote("second", some(15, 300), train=pd.concat([seen_by_text, TRAIN]))
+    assert found["seen"] == {"champion": 30, "challenger": 10}
+    assert found["rows"] == {"test_set": 300, "seen": 40, "label_not_shared": 0, "compared": 260}
+
+
+def test_the_same_again_and_its_answer(promote, run_step, tmp_path) -> None:
+    promote("first", some(60, 300))
+    before = ledger.read(tracking.client(), NAME)
+    folder = tmp_path / "first"
+    paths = {name: folder / name for name in ("bundle", "registration", "splits")}
+    code, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
+    assert (code, line) == (0, "promote: promote: it is the champion already\n")
+    assert ledger.read(tracking.client(), NAME) == before
+
+
+def test_nothing_registered_is_hold(promote) -> None:
+    code, found, line = promote("refused", registered=False)
+    assert (code, found["verdict"]) == (0, "hold")
+    assert line == "promote: hold: nothing was registered: gate failed 1 of 1 rules: min_metric\n"
+
+
+def test_too_little_evidence_names_the_rows_that_would_decide(promote) -> None:
+    promote("first", some(40, 300))
+    _, found, line = promote("second", some(33, 300, seed=5))
+    assert found["verdict"] == "inconclusive"
+    assert f"about {found['more_rows']:,} more labelled rows would decide" in line
+    assert champion() == 1
+
+
+def test_manual_mode_waits(promote) -> None:
+    promote("first", some(60, 300))
+    _, found, line = promote("second", some(15, 300), mode="manual")
+    assert (found["verdict"], found["moved"], found["waits"]) == ("promote", False, True)
+    assert line.endswith("; waits: fineline approve 2 --reason ...\n")
+    assert json.loads(tags_of(2)["promotion.waits"])["champion"] == 1
+    assert champion() == 1
+
+
+def test_a_rejected_version_stays_out(promote, run_step, tmp_path) -> None:
+    promote("first", some(60, 300))
+    promote("second", some(15, 300), mode="manual")
+    registry.note(tracking.client(), NAME, 2, registry.REJECTED, {"when": "", "who": "ann", "reason": "rude"})
+    paths = {name: tmp_path / "second" / name for name in ("bundle", "registration", "splits")}
+    _, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
+    assert line == "promote: hold: rejected by ann: rude\n"
+    assert champion() == 1
+
+
+def test_labels_that_changed_are_compared_where_they_are_shared(promote, tmp_path) -> None:
+    (tmp_path / "labels.yaml").write_text("card: payment\nlogin: null\n")
+    promote("first", some(60, 300))
+    labels = ("invoice", "payment", "transfer")
+    now = {"card": "payment", "login": "invoice", "transfer": "transfer"}
+    answers = {word: now[label] for word, label in answers_of(TEST, some(10, 300)).items()}
+    fresh = word_rows(30, ("invoice", "payment"), first=500)
+    answers |= answers_of(fresh, labels=("invoice", "payment"))
+    _, found, _ = promote(
+        "second",
+        answers=answers,
+        labels=labels,
+        test=fresh,
+        label_map=str(tmp_path / "labels.yaml"),
+        require="superior",
+    )
+    assert found["rows"] == {"test_set": 330, "seen": 0, "label_not_shared": 115, "compared": 215}  # payment, transfer
+    changed = {entry["label"]: (entry["what"], entry["rows"]) for entry in found["labels"]["changed"]}
+    assert changed == {"card": ("renamed", 115), "invoice": ("added", 15), "login": ("removed", 100)}
+    assert found["verdict"] == "promote"
+
+
+def test_a_self_test_that_fails_leaves_everything_as_it_was(promote, run_step, tmp_path) -> None:
+    promote("first", some(60, 300))
+    promote("second", some(15, 300), mode="manual")
+    folder = tmp_path / "second"
+    content = json.loads((folder / "bundle" / "bundle.json").read_text())
+    (folder / "bundle" / "bundle.json").write_text(json.dumps({**content, "golden": [[1.0, 0.0, 0.0]] * 5}))
+    made = artifacts.write_manifest(folder / "bundle", step="quantize", kind="bundle", params={}, inputs={}, figures={})
+    registered = json.loads((folder / "registration" / "manifest.json").read_text())
+    registered["inputs"]["bundle"] = made.digest
+    (folder / "registration" / "manifest.json").write_text(json.dumps(registered))
+    paths = {name: folder / name for name in ("bundle", "registration", "splits")}
+    code, _, error = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
+    assert code == 4
+    assert "does not pass its self-test" in error
+    assert not (tmp_path / "again").exists()
+    assert champion() == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"mods": "auto"}, "promote.mods: unknown parameter, did you mean mode?"),
+        ({"metrics": []}, "promote.metrics"),
+        ({"metrics": ["accuracy", "accuracy"]}, "each figure once"),
+        ({"metrics": ["bleu"]}, "the task has no bleu"),
+        ({"slice_columns": ["country"]}, "the test rows have no column country"),
+        ({"label_map": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
+    ],
+)
+def test_wrong_parameters(params, words, promote) -> None:
+    promote("first", some(60, 300))
+    code, _, error = promote("second", some(15, 300), **params)
+    assert code == 2
+    assert words in error
+    assert champion() == 1
+
+
+def test_inputs_that_do_not_belong_together(promote, run_step, tmp_path) -> None:
+    promote("first", some(60, 300))
+    promote("second", some(15, 300), mode="manual")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for paths, words in (
+        ({"bundle": first / "bundle"}, "is of another bundle"),
+        ({"splits": first / "registration"}, "is a registration, not a splits"),
+        ({"bundle": tmp_path / "none"}, "does not exist"),
+    ):
+        given = {name: second / name for name in ("bundle", "registration", "splits")} | paths
+        code, _, error = run_step("promote", PARAMS, **given, promotion=tmp_path / "out")
+        assert code == 2
+        assert words in error

@@ -1,0 +1,72 @@
+"""What the tests of register share: reports, bundles that differ, and what stands in the registry."""
+
+import json
+import shutil
+from pathlib import Path
+
+from fineline import artifacts, ledger, registry, tracking, training_rows
+from fineline.artifacts import EVENTS
+from fineline.bundle import CONFIG
+
+PARAMS = {"name": "tiny"}
+RULE = {"rule": "min_metric", "figure": 0.9, "bound": 0.8, "passed": True}
+METRICS = {
+    "gate": 1,
+    "shipped": {"macro_f1": 0.9, "log_loss": 0.3},
+    "interval": {"shipped": {"macro_f1": {"low": 0.88, "high": 0.92}}, "trained": {}},
+}
+
+
+def write_report(folder: Path, bundle: Path, passed: bool = True, journal: Path | None = None) -> Path:
+    """A report on `bundle`, as evaluate leaves it, with one rule."""
+    folder.mkdir(parents=True)
+    summary = "passed 1 rule" if passed else "failed 1 of 1 rules: min_metric"
+    gate = {"passed": passed, "rules": [{**RULE, "passed": passed, "meaning": "at least"}], "summary": summary}
+    artifacts.write_json(folder / "gate.json", gate)
+    artifacts.write_json(folder / "metrics.json", METRICS)
+    if journal:
+        shutil.copyfile(journal, folder / EVENTS)
+    artifacts.write_manifest(
+        folder, step="evaluate", kind="report", params={}, inputs={"bundle": bundle}, figures={"shipped.macro_f1": 0.9}
+    )
+    return folder
+
+
+def copy_bundle(bundle: Path, folder: Path, **config: object) -> Path:
+    """Another bundle of the same model: `bundle` with other values in bundle.json."""
+    folder.mkdir(parents=True)
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copyfile(bundle / name, folder / name)
+    artifacts.write_json(folder / CONFIG, {**json.loads((bundle / CONFIG).read_text()), **config})
+    written = artifacts.write_manifest(
+        folder, step="quantize", kind="bundle", params={}, inputs={}, figures={}, task="single_label"
+    )
+    ancestors = artifacts.read_manifest(bundle).ancestors
+    artifacts.write_json(folder / artifacts.MANIFEST, {**vars(written), "ancestors": ancestors})
+    return folder
+
+
+def registration_of(folder: Path) -> dict:
+    """registration.json."""
+    return json.loads((folder / "registration.json").read_text())
+
+
+def versions(name: str = "tiny") -> dict[int, dict[str, str]]:
+    """version -> tags of all versions in the registry."""
+    return {int(v.version): v.tags for v in tracking.client().search_model_versions(f"name='{name}'")}
+
+
+def register_bundle(name: str, bundle: Path, splits: Path | None = None) -> int:
+    """Registers `bundle` as the step does, but for the pyfunc around it and the gate; gives the version."""
+    server = tracking.client()
+    run_id = ledger.new_run("test")
+    server.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
+    tags = {registry.SHA256: artifacts.read_manifest(bundle).digest.removeprefix("sha256:")}
+    if splits:
+        tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
+    source = f"{server.get_run(run_id).info.artifact_uri}/model"
+    version = registry.create_version(
+        server, name, source=source, model_id="", run_id=run_id, tags=tags, description=""
+    )
+    ledger.move(server, name, registry.CHALLENGER, version, verdict="registered", reason="test")
+    return version
