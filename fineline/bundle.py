@@ -15,6 +15,7 @@ from fineline.tasks import Task, get_task
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "bundle.json"
+EMBEDDING = "sentence_embedding"  # the second output: what the head reads of each text
 
 GOLDEN_TEXTS = (
     "",
@@ -93,12 +94,38 @@ def gpu_provider() -> str:
 
 def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
     """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar."""
-    encodings = bundle.tokenizer.encode_batch(list(texts))
-    order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
+    return _outputs(bundle, [bundle.task.output], bundle.tokenizer.encode_batch(list(texts)), batch_size, what)[0]
+
+
+def embeddings(
+    bundle: Bundle, encodings: Sequence[Any], batch_size: int = 64, what: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(what the model's head reads of each text, float32 (n, hidden); the logits that it makes of it, float32 (n, k)).
+
+    `encodings` are those of the bundle's tokenizer. In batches of 1 a row's figures do not depend on its neighbours: int8
+    rounds activations by the range of the batch. Raises UsageError when the graph does not give what its head reads.
+    """
+    if EMBEDDING not in {output.name for output in bundle.session.get_outputs()}:
+        raise UsageError(
+            f"{bundle.folder} does not give embeddings: its graph has no output {EMBEDDING}",
+            "it was exported by an older version; run export_onnx and quantize again",
+        )
+    found = _outputs(bundle, [EMBEDDING, bundle.task.output], encodings, batch_size, what)
+    return found[0], found[1]
+
+
+def _outputs(
+    bundle: Bundle, names: Sequence[str], encodings: Sequence[Any], batch_size: int, what: str
+) -> list[np.ndarray]:
+    """The graph's outputs `names`, float32 (n, width) each, in the order of `encodings`; batches are formed by length."""
+    order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    result = np.zeros((len(texts), len(bundle.labels)), dtype=np.float32)
-    for batch in progress(batches, what, total=len(texts), unit="texts") if what else batches:
-        result[batch] = run(bundle, [encodings[i] for i in batch])
+    widths = {output.name: output.shape[1] for output in bundle.session.get_outputs()}
+    result = [np.zeros((len(encodings), widths[name]), dtype=np.float32) for name in names]
+    for batch in progress(batches, what, total=len(encodings), unit="texts") if what else batches:
+        found = bundle.session.run(list(names), feed(bundle, [encodings[i] for i in batch]))
+        for array, values in zip(result, found, strict=True):
+            array[batch] = values
     return result
 
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fineline.bundle import MODEL
+from fineline.bundle import EMBEDDING, MODEL
 from fineline.errors import UsageError
 from fineline.tasks import Task
 
@@ -28,8 +28,10 @@ def export(
 ) -> None:
     """Writes `folder`/model.onnx; weights beyond `one_file_bytes` to model.onnx.data. `model` is in evaluation mode.
 
+    The graph's outputs are the logits and, for `monitor`, the embedding: what the head's last layer reads of each text.
     torch.onnx.export on torch.export ("dynamo"), with plain ("eager") attention: docs/decisions/0002-onnx-export.md.
-    Raises UsageError when the model's code fixes the batch or the length.
+    Raises UsageError when the model's code fixes the batch or the length, or when its head does not end in a linear layer
+    on one vector per text.
     """
     import onnx
     import torch
@@ -59,6 +61,7 @@ def export(
                 f"{type(model).__name__} can be exported for one batch size or length only (input {value.name})",
                 "use a model whose code does not depend on them, such as BERT, RoBERTa, DistilBERT or ELECTRA",
             )
+    _give_embedding(proto, task.output)
     _without_traces(proto)
     onnx.save(
         proto,
@@ -67,6 +70,23 @@ def export(
         location=f"{MODEL}.data",
         size_threshold=1024,
     )
+
+
+def _give_embedding(proto: Any, logits: str) -> None:
+    """Makes the input of the linear layer that gives `logits` an output of the graph too, float32 (batch, hidden)."""
+    import onnx
+
+    head = next(node for node in proto.graph.node if logits in node.output)
+    if head.op_type != "Gemm":
+        raise UsageError(
+            f"the model's head ends in {head.op_type}, not in a linear layer on one vector per text",
+            "use a classifier such as those of BERT, RoBERTa, DistilBERT or ELECTRA",
+        )
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name == head.input[1])
+    hidden = weight.dims[1 if any(found.name == "transB" and found.i for found in head.attribute) else 0]
+    proto.graph.node.append(onnx.helper.make_node("Identity", [head.input[0]], [EMBEDDING], name=EMBEDDING))
+    shape = ["batch", hidden]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, shape))
 
 
 def _without_traces(proto: Any) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.promote.params import Params
-from components.promote.statistics import holm, mcnemar, worse_than
+from components.promote.statistics import mcnemar, worse_than
 from fineline.bundle import Bundle, logits, model_files
 from fineline.errors import UsageError
+from fineline.statistics import holm
 from fineline.tasks import Task
 
 if TYPE_CHECKING:

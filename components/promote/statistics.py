@@ -1,7 +1,5 @@
 """Paired statistics of two models on the same rows: plain functions on arrays and counts."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.stats import binomtest, norm
 
@@ -32,16 +30,6 @@ def worse_than(gained: int, lost: int, rows: int, margin: float) -> float:
     if variance <= 0:
         return 1.0 if excess >= 0 else 0.0
     return float(norm.cdf(excess / np.sqrt(variance)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number: the chance that any is wrongly significant stays at the level (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.minimum(np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors), 1.0)
-    result = np.empty(len(p_values))
-    result[order] = adjusted
-    return [float(p) for p in result]
 
 
 def rows_to_show(gain: float, discordant: float, alpha: float, power: float) -> float:

@@ -19,8 +19,11 @@ def load() -> "tuple[type[StepParams], Run]":
 STEP = Step(
     name="quantize",
     summary="The fastest of fp32, int8 and fp16 that keeps its quality on the validation split.",
-    inputs={"onnx": "the fp32 bundle", "splits": "the splits the model was trained on; validation judges"},
-    outputs={"bundle": "model.onnx, tokenizer.json, bundle.json, quantize.json"},
+    inputs={
+        "onnx": "the fp32 bundle",
+        "splits": "the splits the model was trained on; validation judges, it and test are the reference of monitor",
+    },
+    outputs={"bundle": "model.onnx, tokenizer.json, bundle.json, quantize.json, reference.parquet"},
     load=load,
 )
 

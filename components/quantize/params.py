@@ -74,11 +74,25 @@ class Params(StepParams):
         5, ge=1, le=100, description="Rounds of that measurement; the candidates take turns within each."
     )
     threads: int = Field(0, ge=0, description="Threads of ONNX Runtime in this step; 0 = one for each core.")
+    reference_rows: int = Field(
+        2_000,
+        ge=0,
+        le=20_000,
+        description="Validation and test rows of which the bundle keeps features, no texts, for monitor to compare recent texts "
+        "with; drawn at random when there are more. 0 = none. 2,000 take 1.5 MB with 384 dimensions.",
+    )
+    reference_columns: list[str] = Field(
+        default_factory=list,
+        description="Columns of those rows that are kept too, such as [channel]: monitor then compares each of "
+        "their values. [] = none.",
+    )
 
     @model_validator(mode="after")
     def _lists(self) -> "Params":
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("candidates names one twice")
+        if len(set(self.reference_columns)) < len(self.reference_columns):
+            raise ValueError("reference_columns names one twice")
         shares = [0.0, *self.fallback_shares, 1.0]
         if any(a >= b for a, b in pairwise(shares)):
             raise ValueError(f"fallback_shares must rise and lie between 0 and 1, got {self.fallback_shares}")

@@ -4,32 +4,39 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.quantize import candidates, speed
 from components.quantize.candidates import FP32, Candidate
 from components.quantize.params import Params
-from fineline import artifacts, tracking
+from fineline import artifacts, reference, tracking
 from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
 from fineline.dataset import read_splits
 from fineline.errors import UsageError
 from fineline.tasks import get_task
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _AS_FAST = 1.1  # latencies within 10 % count as one: runs of the same graph differ by more
 _REASONS_SHOWN = 3
 _DIGITS = 6
+_REFERENCE_SEED = 1
 
 
 def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
-    """Writes the bundle that ships, which may be the fp32 one of `onnx`, and quantize.json, which says why.
+    """Writes the bundle that ships, which may be the fp32 one of `onnx`, quantize.json, which says why, and the reference
+    with which monitor compares recent texts.
 
     Raises UsageError when `onnx` is no fp32 bundle or was not made with `splits`.
     """
     config = _config(onnx, splits)
     task, labels = get_task(config["task"]), config["labels"]
-    rows = read_splits(splits)["validation"]
+    parts = read_splits(splits)
+    rows = parts["validation"]
+    held_out = _held_out(params, rows, parts["test"])
     texts, targets = rows["text"].tolist(), task.targets(rows, labels)
     with artifacts.output(bundle) as folder:
         work = folder / "candidates"
@@ -50,6 +57,14 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
         temperature = _temperature(chosen, targets) if params.calibrate else 1.0
         calibrated = task.metrics(targets, task.probabilities(chosen.logits, temperature), labels)
         _ship(chosen, temperature, params, folder)
+        if len(held_out):
+            kept = reference.features(
+                open_bundle(folder, threads=1),
+                held_out["text"].tolist(),
+                held_out[params.reference_columns],
+                "reference",
+            )
+            reference.write(kept, folder)
         shutil.rmtree(work)
         artifacts.write_json(
             folder / "quantize.json",
@@ -138,6 +153,21 @@ def _config(onnx: Path, splits: Path) -> dict[str, Any]:
             "give --splits the artifact that train and export_onnx were given",
         )
     return config
+
+
+def _held_out(params: Params, validation: "pd.DataFrame", test: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows that the reference is made of. Raises UsageError for a column that they have not."""
+    import pandas as pd
+
+    rows = pd.concat([validation, test], ignore_index=True)
+    if missing := [name for name in params.reference_columns if name not in rows]:
+        raise UsageError(
+            f"quantize.reference_columns names {', '.join(missing)}, which the splits have not",
+            f"they have {', '.join(map(str, rows.columns))}; ingest.keep_columns keeps further ones",
+        )
+    if len(rows) <= params.reference_rows:
+        return rows
+    return rows.sample(params.reference_rows, random_state=_REFERENCE_SEED).sort_index()
 
 
 def _temperature(chosen: Candidate, targets: np.ndarray) -> float:

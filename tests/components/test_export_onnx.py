@@ -14,14 +14,15 @@ from components.export_onnx import graph, parity
 from components.export_onnx.params import Params
 from components.export_onnx.step import run
 from fineline import artifacts, dataset
-from fineline.bundle import open_bundle, self_test
-from fineline.errors import DataRejected
+from fineline.bundle import embeddings, open_bundle, self_test
+from fineline.errors import DataRejected, UsageError
 from fineline.tasks import get_task
 from tests.conftest import PROJECT, files_of
 
 RunStep = Callable[..., tuple[int, str, str]]
 TASK = get_task("single_label")
 FILES = {"model.onnx", "tokenizer.json", "bundle.json", "parity.json", "manifest.json", "run.json"}
+OUTPUTS = {"logits": ["batch", 3], "sentence_embedding": ["batch", 32]}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_graph_has_named_dynamic_axes_and_names_no_place(onnx: Path) -> None:
         value.name: [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         for value in [*loaded.graph.input, *loaded.graph.output]
     }
-    assert shapes == {"input_ids": ["batch", "length"], "attention_mask": ["batch", "length"], "logits": ["batch", 3]}
+    assert shapes == {"input_ids": ["batch", "length"], "attention_mask": ["batch", "length"], **OUTPUTS}
     assert [entry.version for entry in loaded.opset_import if entry.domain == ""] == [20]
     content = (onnx / "model.onnx").read_bytes()
     for place in (str(PROJECT), "site-packages", ".py", "+cpu"):
@@ -102,6 +103,50 @@ def test_every_batch_and_length_answers_as_pytorch(onnx: Path, model: Path, batc
         expected = trained(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits.numpy()
     assert found.shape == (batch, 3)
     assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("pooling", ["model", "mean"])
+def test_the_embedding_is_what_the_head_reads(model: Path, splits: Path, tmp_path: Path, pooling: str) -> None:
+    """PyTorch's own linear head, given the graph's embedding, gives PyTorch's own logits."""
+    import torch
+    from transformers import AutoTokenizer
+
+    source = shutil.copytree(model, tmp_path / "model")
+    TASK.load_model(model, ["card", "login", "transfer"], pooling=pooling).save_pretrained(source)
+    run(params=Params(), model=model_artifact(source, splits), splits=splits, onnx=tmp_path / "onnx")
+    texts = dataset.read_rows(splits / "test.parquet")["text"].tolist()
+    bundle = open_bundle(tmp_path / "onnx")
+    embedding, found = embeddings(bundle, bundle.tokenizer.encode_batch(texts))
+    assert embedding.shape == (len(texts), 32)
+    assert embedding.dtype == found.dtype == np.float32
+    trained = TASK.load_model(source, ["card", "login", "transfer"]).eval()
+    with torch.inference_mode():
+        inputs = AutoTokenizer.from_pretrained(model)(
+            texts, truncation=True, max_length=32, padding=True, return_tensors="pt"
+        )
+        expected = trained(**inputs).logits.numpy()
+        of_the_head = trained.classifier(torch.tensor(embedding)).numpy()
+    assert np.abs(found - expected).max() < 1e-4
+    assert np.abs(of_the_head - expected).max() < 1e-4
+    assert np.ptp(of_the_head, axis=0).max() > 1e-3
+
+
+def test_a_head_that_reads_no_single_vector_is_refused(model: Path, tmp_path: Path) -> None:
+    import torch
+
+    class Summed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = TASK.load_model(model, ["card", "login", "transfer"]).eval()
+
+        def set_attn_implementation(self, name: str) -> None:
+            self.inner.set_attn_implementation(name)
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.inner(input_ids=input_ids, attention_mask=attention_mask).logits.tanh()
+
+    with pytest.raises(UsageError, match="the model's head ends in Tanh, not in a linear layer"):
+        graph.export(Summed(), TASK, ["input_ids", "attention_mask"], 20, tmp_path)
 
 
 def test_export_again_gives_the_same_bytes(onnx: Path, model: Path, splits: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from scipy.stats import binom, norm
 from benchmarks.promotion_power import LABELS, pair, verdicts
 from components.promote.comparison import compare
 from components.promote.params import Params
-from components.promote.statistics import holm, mcnemar, rows_to_separate, rows_to_show, worse_than
+from components.promote.statistics import mcnemar, rows_to_separate, rows_to_show, worse_than
 from components.promote.verdict import judge
+from fineline.statistics import holm
 from fineline.tasks import get_task
 
 TASK = get_task("single_label")

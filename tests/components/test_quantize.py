@@ -29,7 +29,7 @@ from tests.varied_model import (
 RunStep = Callable[..., tuple[int, str, str]]
 TASK = get_task("single_label")
 FILES = {
-    *("model.onnx", "tokenizer.json", "bundle.json", "quantize.json"),
+    *("model.onnx", "tokenizer.json", "bundle.json", "quantize.json", "reference.parquet", "reference_tokens.parquet"),
     *("measurements.json", "manifest.json", "run.json"),
 }
 QUICK = {"speed_texts": 10, "speed_rounds": 1, "select": "smallest", "max_changed_share": 0.1, "max_metric_drop": 0.1}
@@ -73,7 +73,7 @@ def test_writes_the_bundle_that_ships_and_why(shipped: Path, plain: tuple[Path, 
     assert files_of(shipped) == FILES
     manifest = artifacts.verify(shipped)
     assert (manifest.step, manifest.kind, manifest.task) == ("quantize", "bundle", "single_label")
-    assert set(manifest.files) == {"model.onnx", "tokenizer.json", "bundle.json", "quantize.json"}
+    assert set(manifest.files) == FILES - {"measurements.json", "manifest.json", "run.json"}
     assert manifest.inputs == {
         "onnx": artifacts.read_manifest(onnx).digest,
         "splits": artifacts.read_manifest(splits).digest,

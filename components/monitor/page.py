@@ -1,0 +1,118 @@
+"""report.html: what differs between the reference and the recent rows, on one page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from components.monitor.drift import DRIFT, NO_DRIFT
+from fineline import report
+from fineline.reference import Features
+
+_LABELS_DRAWN = 15
+_BINS = 30
+_SHOWN = 300
+
+
+def render(
+    content: Mapping[str, Any],
+    reference: Features | None = None,
+    recent: Features | None = None,
+    unlike: Sequence[str] = (),
+) -> str:
+    """The page of `content`, that of drift.json; without features (too few rows) only the counts.
+
+    `unlike` are the recent texts that differ most from the reference.
+    """
+    sections = [report.section("Rows", _rows(content))]
+    if reference and recent:
+        sections = [
+            report.section("Tests", *_tests(content)),
+            report.section("Predicted labels", *_labels(content["labels"])),
+            report.section("Confidence", _densities("score", "score of the predicted label", reference, recent)),
+            report.section("Length", _densities("characters", "characters", reference, recent)),
+            report.section("Tokens", *_tokens(content["tokens"])),
+            report.section(
+                "Recent texts least like the reference",
+                report.table(["text"], [[text[:_SHOWN]] for text in unlike]),
+                "By a classifier on the embeddings that had not seen them. It finds such texts without drift too.",
+            ),
+            *sections,
+        ]
+    verdict = content["verdict"]
+    tests = [test for test in content["tests"] if not test["slice"]]
+    largest = [(f"effect: {test['test']}", f"{test['effect']:.3f}") for test in tests]
+    return report.page(
+        title="Drift of recent texts",
+        subtitle=f"{content['rows']:,} recent rows against {content['reference_rows']:,} of the reference",
+        tiles=[("recent rows", f"{content['rows']:,}"), *largest],
+        sections=sections,
+        verdict=f"{verdict[0].upper()}{verdict[1:]}: {content['reason']}.",
+        tone={DRIFT: "bad", NO_DRIFT: "good"}.get(verdict, "warn"),
+    )
+
+
+def _tests(content: Mapping[str, Any]) -> tuple[str, str]:
+    rows = [
+        [
+            test["slice"] or "all rows",
+            test["test"],
+            test["rows"],
+            f"{test['effect']:.3f}",
+            f"{test['p']:.2g}",
+            f"{test['adjusted']:.2g}",
+            "drift" if test["drift"] else "",
+        ]
+        for test in content["tests"]
+    ]
+    tones = ["bad" if test["drift"] else "good" for test in content["tests"]]
+    return report.table(["rows", "test", "recent rows", "effect", "p", "p (Holm)", ""], rows, tones), (
+        "An effect is the largest difference between two shares of rows that the test looks at, 0 to 1. The second p-value is "
+        "adjusted for the number of tests."
+    )
+
+
+def _labels(shares: Mapping[str, Sequence[float]]) -> tuple[str, str]:
+    order = sorted(shares, key=lambda label: -abs(shares[label][1] - shares[label][0]))
+    names, values, highlight = [], [], []
+    for label in order[:_LABELS_DRAWN]:
+        for when, share in zip(("reference", "recent"), shares[label], strict=True):
+            names.append(f"{label[:20]}, {when}")
+            values.append(round(share, 4))
+        highlight.append(names[-1])
+    rows = [[label, *(f"{share:.4f}" for share in shares[label])] for label in order]
+    table = report.details(f"all {len(rows)}", report.table(["label", "reference", "recent"], rows))
+    return report.bars(names, values, "share of rows", highlight) + table, "The labels whose share changed most first."
+
+
+def _densities(column: str, unit: str, reference: Features, recent: Features) -> str:
+    edges = np.histogram_bin_edges(np.concatenate([part.rows[column] for part in (reference, recent)]), _BINS)
+    middles = ((edges[:-1] + edges[1:]) / 2).tolist()
+
+    def share(part: Features) -> list[float]:
+        return (np.histogram(part.rows[column], edges)[0] / len(part.rows)).tolist()
+
+    return report.lines(
+        {"reference": (middles, share(reference)), "recent": (middles, share(recent))}, unit, "share of rows"
+    )
+
+
+def _tokens(tokens: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    rows = [[entry["token"], f"{entry['difference']:+.4f}", f"{entry['p']:.2g}"] for entry in tokens]
+    return report.table(["token", "change in the share of rows", "p (Bonferroni)"], rows), (
+        "The share of rows that hold a token, of the 200 tokens that most rows hold; the surest changes first."
+    )
+
+
+def _rows(content: Mapping[str, Any]) -> str:
+    rows = [
+        ["read", f"{content['read']:,}"],
+        ["without text", f"{content['empty']:,}"],
+        ["compared", f"{content['rows']:,}"],
+        ["of the reference", f"{content['reference_rows']:,}"],
+        ["answers", content["answers"] + (f", version {content['version']}" if content["version"] else "")],
+        *([["answers that the bundle gives too", f"{content['agreement']:.2%}"]] if "agreement" in content else []),
+        ["columns of the reference that the source has not", ", ".join(content["columns_not_in_source"]) or "none"],
+        ["sha256 of the texts", content["texts_sha256"]],
+    ]
+    return report.table(["", ""], rows)

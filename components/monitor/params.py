@@ -1,0 +1,65 @@
+"""Parameters of monitor."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fineline.params import StepParams
+
+
+class Params(StepParams):
+    """Where the recent texts are, and from when on they count as drifted."""
+
+    source: str = Field(
+        min_length=1,
+        description="The recent texts: a .csv, .tsv, .jsonl or .parquet file (.gz too for the text formats), a glob, a folder "
+        "of such files (what `fineline serve --log-folder` writes, for one), or any fsspec URL of these (s3://, gs://, ...).",
+        json_schema_extra={"location": True},
+    )
+    text_column: str = Field("text", min_length=1, description="Column that holds the text.")
+    time_column: str = Field(
+        "", description="Column that says when a text came, such as `time` of a serving log; '' = none."
+    )
+    window_days: float = Field(
+        30.0,
+        gt=0,
+        description="With time_column, only texts from so many days before the newest one are recent.",
+    )
+    predictions: Literal["computed", "logged"] = Field(
+        "computed",
+        description="computed: the bundle answers the texts here. logged: its answers are the columns label and score of a "
+        "serving log, those of the version that answered last; the bundle must give the same labels for 9 in 10.",
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="Probability of a false alarm in one run, over all its tests together (Holm), above 0, below 0.5.",
+    )
+    min_effect: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Drift is only what is also this large: a difference between two shares of rows, 0 to 1. 0.05: when less "
+        "than 1 row in 20 is of another kind, that is no drift, however many rows prove it.",
+    )
+    min_rows: int = Field(
+        200,
+        ge=50,
+        description="Recent rows, and rows of the reference, without which the verdict is 'too few rows'; for slices, those "
+        "without which a slice is not tested. Fewer find only gross changes (docs/monitoring.md).",
+    )
+    max_rows: int = Field(
+        2_000,
+        ge=50,
+        le=20_000,
+        description="Recent rows that are compared, drawn at random when there are more. As many as the reference has are "
+        "enough: beyond, the rows of the reference limit what is found.",
+    )
+    seed: int = Field(13, ge=0, description="Seed of the rows drawn, of the folds and of the permutations.")
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> "Params":
+        if self.min_rows > self.max_rows:
+            raise ValueError(f"min_rows {self.min_rows} is more than max_rows {self.max_rows}")
+        return self

@@ -1,0 +1,110 @@
+"""monitor: recent texts against the reference in the bundle that serves."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.monitor import drift as drifting
+from components.monitor import page, recent
+from components.monitor.params import Params
+from fineline import artifacts, reference
+from fineline.bundle import open_bundle
+from fineline.errors import UsageError
+from fineline.reference import SLICE, Features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DRIFT = "drift.json"
+_LEAST_AGREEMENT = 0.9
+
+
+def run(*, params: Params, bundle: Path, drift: Path) -> str:
+    """Writes drift.json and report.html; gives the verdict: drift, no drift, or too few rows to say.
+
+    Raises UsageError when the bundle keeps no reference or the source is not there, DataRejected when it cannot be read.
+    """
+    manifest = artifacts.verify(bundle)
+    if manifest.kind != "bundle":
+        raise UsageError(f"{bundle} is a {manifest.kind}, not a bundle", "give the output of quantize to --bundle")
+    kept = reference.read(bundle)
+    columns = [str(name).removeprefix(SLICE) for name in kept.rows if str(name).startswith(SLICE)]
+    found = recent.read(params, columns)
+    texts = found.rows["text"].tolist()
+    content: dict[str, Any] = {
+        "rows": len(texts),
+        "reference_rows": len(kept.rows),
+        "read": found.read,
+        "empty": found.empty,
+        "answers": params.predictions,
+        "version": found.version,
+        "columns_not_in_source": [name for name in columns if name not in found.rows],
+        "texts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+    }
+    with artifacts.output(drift) as folder:
+        if min(len(texts), len(kept.rows)) < params.min_rows:
+            reason = f"{len(texts):,} recent and {len(kept.rows):,} rows of the reference, {params.min_rows:,} of each needed"
+            content |= {"verdict": drifting.TOO_FEW, "reason": reason, "tests": []}
+            html = page.render(content)
+        else:
+            opened = open_bundle(bundle, threads=1)
+            slices = found.rows[[name for name in columns if name in found.rows]]
+            now = reference.features(opened, texts, slices, what="monitor")
+            if params.predictions == "logged":
+                now, content["agreement"] = _as_logged(now, found.rows)
+            findings = drifting.compare(params, kept, now)
+            content["verdict"], content["reason"] = drifting.verdict(params, findings.tests)
+            content["tests"] = findings.tests
+            content["tokens"] = [
+                {
+                    "token": opened.tokenizer.id_to_token(token),
+                    "p": float(f"{p:.3g}"),
+                    "difference": round(difference, 6),
+                }
+                for token, p, difference in findings.tokens[:30]
+            ]
+            content["labels"] = {
+                label: [round(float((part.rows["label"] == label).mean()), 6) for part in (kept, now)]
+                for label in opened.labels
+            }
+            order = np.argsort(-findings.unlike, kind="stable")[:10]
+            html = page.render(content, kept, now, [texts[i] for i in order])
+        artifacts.write_json(folder / DRIFT, content)
+        (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
+        artifacts.write_manifest(
+            folder,
+            step="monitor",
+            kind="drift",
+            params=params.recorded(),
+            inputs={"bundle": bundle},
+            figures={
+                "verdict": content["verdict"],
+                "drifted": content["verdict"] == drifting.DRIFT,
+                "enough": content["verdict"] != drifting.TOO_FEW,
+                "p": min((test["adjusted"] for test in content["tests"]), default=1.0),
+                "effect": max((test["effect"] for test in content["tests"] if not test["slice"]), default=0.0),
+                "rows": len(texts),
+                "reason": content["reason"],
+                "texts_sha256": content["texts_sha256"],
+            },
+        )
+    return f"{content['verdict']}: {content['reason']}"
+
+
+def _as_logged(computed: Features, rows: "pd.DataFrame") -> tuple[Features, float]:
+    """The features with the answers that were served, and the share of rows for which the bundle gives the same label.
+
+    Raises UsageError when that share says that another model answered: its answers would differ without any drift.
+    """
+    agreement = float((rows["label"].astype(str).to_numpy() == computed.rows["label"].to_numpy()).mean())
+    if agreement < _LEAST_AGREEMENT:
+        raise UsageError(
+            f"the bundle gives {agreement:.0%} of the labels in the log: another model answered there",
+            "give the log of the model in --bundle, or set monitor.predictions to computed",
+        )
+    served = computed.rows.assign(
+        label=rows["label"].astype(str).to_numpy(), score=rows["score"].to_numpy(dtype=np.float32)
+    )
+    return Features(served, computed.embedding, computed.tokens), round(agreement, 6)

@@ -1,0 +1,251 @@
+"""What monitor reads: every format, the newest days, what a server logged; and what it says of anything else."""
+
+import datetime
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import onnx
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.monitor.params import Params
+from components.monitor.recent import read
+from components.quantize.params import Params as QuantizeParams
+from components.quantize.step import run as quantize
+from fineline import artifacts, reference
+from fineline.bundle import embeddings, open_bundle, predict
+from fineline.dataset import read_rows
+from fineline.errors import UsageError
+from fineline.serving.sample_log import SCHEMA
+from tests.conftest import make_rows
+from tests.watched_bundle import write_watched_bundle
+
+RunStep = Callable[..., tuple[int, str, str]]
+ROWS = pd.DataFrame(
+    {
+        "text": ["hello, you", 'she said "no"\ntwice', "  ", "bye"],
+        "channel": ["001", "app", "app", "mail"],
+        "time": ["2026-01-01T00:00", "2026-02-01T00:00", "2026-02-02", "2026-02-03T12:00Z"],
+        "number": [1, 2, 3, 4],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_watched_bundle(tmp_path_factory.mktemp("watched"))
+
+
+def written(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith("parquet"):
+        ROWS.to_parquet(path)
+    elif "jsonl" in name:
+        ROWS.to_json(path, orient="records", lines=True)
+    else:
+        ROWS.to_csv(path, index=False, sep="\t" if ".tsv" in name else ",")
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    found = read(Params(source=str(written(tmp_path, name))), ["channel", "region"])
+    assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"]
+    assert found.rows["channel"].tolist() == ["001", "app", "mail"]
+    assert list(found.rows) == ["text", "channel"]
+    assert (found.read, found.empty, found.version) == (4, 1, "")
+
+
+def test_a_folder_a_glob_and_a_url(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.parquet", ".c.parquet.partial", ".hidden.csv"):
+        written(tmp_path / "in", name)
+    (tmp_path / "in" / "notes.md").write_text("text")
+    assert read(Params(source=str(tmp_path / "in")), []).read == 8
+    assert read(Params(source=f"{tmp_path}/in/*.csv"), []).read == 4
+    with fsspec.open("memory://monitor/a.csv", "wb") as stream:
+        stream.write((tmp_path / "in" / "b.csv").read_bytes())
+    assert read(Params(source="memory://monitor/a.csv"), []).read == 4
+
+
+def test_only_the_newest_days_are_recent(tmp_path: Path) -> None:
+    source = str(written(tmp_path, "a.csv"))
+    for days, count in ((1.0, 1), (3.0, 2), (90.0, 3)):
+        found = read(Params(source=source, time_column="time", window_days=days), [])
+        assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"][-count:]
+
+
+def write_log(folder: Path, bundle: Path, texts: list[str], version: str, day: int, **changes: object) -> None:
+    """A file as the server writes it, with the bundle's own answers."""
+    answers = predict(open_bundle(bundle, threads=1), texts, 16)
+    time = datetime.datetime(2026, 3, day, tzinfo=datetime.UTC)
+    more = {"time": time, "model": "fineline", "version": version}
+    rows = [{"text": text, **answer, **more, **changes} for text, answer in zip(texts, answers, strict=True)]
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / f"{version}.parquet")
+
+
+def logged(run_step: RunStep, bundle: Path, log: Path, target: Path) -> dict:
+    params = {"source": str(log), "predictions": "logged"}
+    code, _, error = run_step("monitor", params, bundle=bundle, drift=target)
+    assert code == 0, error
+    return json.loads((target / "drift.json").read_text())
+
+
+def test_answers_are_those_that_were_served(run_step: RunStep, watched: Path, tmp_path: Path) -> None:
+    texts = make_rows(600, seed=8)["text"].tolist()
+    write_log(tmp_path / "log", watched, texts[:300], "6", day=1, label="gone")
+    write_log(tmp_path / "log", watched, texts[300:], "7", day=2)
+    content = logged(run_step, watched, tmp_path / "log", tmp_path / "drift")
+    assert (content["verdict"], content["rows"], content["read"]) == ("no drift", 300, 600)
+    assert content["version"] == "7"
+    assert 0.95 < content["agreement"] <= 1
+    write_log(tmp_path / "unsure", watched, texts[300:], "7", day=2, score=0.34)
+    content = logged(run_step, watched, tmp_path / "unsure", tmp_path / "drift")
+    assert [test["test"] for test in content["tests"] if test["drift"]] == ["confidence"]
+
+
+def test_the_log_of_another_model_is_refused(run_step: RunStep, watched: Path, tmp_path: Path) -> None:
+    write_log(tmp_path / "log", watched, make_rows(300, seed=8)["text"].tolist(), "7", 1, label="gone")
+    params = {"source": str(tmp_path / "log"), "predictions": "logged"}
+    code, _, error = run_step("monitor", params, bundle=watched, drift=tmp_path / "drift")
+    assert code == 2
+    assert "gives 0% of the labels in the log: another model answered there" in error
+    assert not (tmp_path / "drift").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "params", "code", "words"),
+    [
+        ("", "", {}, 2, "does not exist"),
+        ("in/notes.md", "text", {"source": "in"}, 2, "has no file of a known format (.csv, .tsv,"),
+        ("a.csv", "body\nhello\n", {}, 2, "has no column text; it has body"),
+        ("a.csv", "text\nhello\n", {"time_column": "when"}, 2, "has no column when; it has text"),
+        ("a.csv", "text\nhello\n", {"predictions": "logged"}, 2, "has no column time, label, score, version"),
+        (
+            "a.csv",
+            "text,when\nhello,soon\n",
+            {"time_column": "when"},
+            3,
+            "1 of 1 values of when are no time, such as 'soon'",
+        ),
+        ("a.csv", "text,b\nhello,1\nyou,2,3\n", {}, 3, "Expected 2 columns, got 3"),
+        ("a.csv", b"text\n\xff\xfe\n", {}, 3, "invalid UTF8"),
+        ("a.csv", "", {}, 3, "Empty CSV file"),
+        ("a.jsonl", '{"text": "a"}\n{"text"', {}, 3, "JSON parse error"),
+        ("a.parquet", "no Parquet", {}, 3, "a.parquet cannot be read"),
+        ("a.csv.gz", "no gzip", {}, 4, "Not a gzipped file"),
+        ("", "", {"source": "nowhere://x/a.csv"}, 4, "cannot be reached: Protocol not known: nowhere"),
+        ("", "", {"alpha": 0.6, "min_effect": 1, "predictions": "guessed", "rows": 1}, 2, "4 parameters are wrong"),
+        ("", "", {"min_rows": 300, "max_rows": 100}, 2, "min_rows 300 is more than max_rows 100"),
+        ("", "", {"source": ""}, 2, "monitor.source = ''"),
+    ],
+)
+def test_bad_input(
+    name: str,
+    content: str | bytes,
+    params: dict,
+    code: int,
+    words: str,
+    watched: Path,
+    tmp_path: Path,
+    run_step: RunStep,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name:
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    given = {"source": name or "none.csv", **params}
+    found, out, error = run_step("monitor", given, bundle=watched, drift=tmp_path / "drift")
+    assert (found, out) == (code, ""), error
+    assert words in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "drift").exists()
+
+
+def test_a_damaged_gzip_file(tmp_path: Path, run_step: RunStep, watched: Path) -> None:
+    whole = gzip.compress(ROWS.to_csv(index=False).encode() * 50)
+    (tmp_path / "a.csv.gz").write_bytes(whole[: len(whole) // 2])
+    code, _, error = run_step(
+        "monitor", {"source": str(tmp_path / "a.csv.gz")}, bundle=watched, drift=tmp_path / "drift"
+    )
+    assert code == 3
+    assert "a.csv.gz cannot be read" in error
+
+
+def test_the_reference_is_of_held_out_rows_and_holds_no_text(watched: Path) -> None:
+    folder = watched.parent
+    parts = [read_rows(folder / "splits" / f"{name}.parquet") for name in ("validation", "test")]
+    rows = pd.concat(parts, ignore_index=True)
+    kept = reference.read(watched)
+    assert list(kept.rows) == ["characters", "tokens", "label", "score", "slice:channel"]
+    assert kept.rows["characters"].tolist() == rows["text"].str.len().tolist()
+    assert kept.rows["slice:channel"].tolist() == rows["channel"].tolist()
+    assert kept.embedding.shape == (900, 32)
+    assert kept.embedding.dtype == np.float16
+    bundle = open_bundle(watched, threads=1)
+    answers = predict(bundle, rows["text"].tolist(), batch_size=1)
+    assert kept.rows["label"].tolist() == [answer["label"] for answer in answers]
+    with_please = rows["text"].str.split().map(lambda words: "please" in words).sum()
+    assert kept.tokens[bundle.tokenizer.token_to_id("please")] == with_please > 100
+    assert bundle.tokenizer.token_to_id("[CLS]") not in kept.tokens
+    assert {reference.ROWS, reference.TOKENS} <= set(artifacts.verify(watched).files)
+
+
+def test_a_row_does_not_depend_on_its_neighbours(watched: Path) -> None:
+    bundle = open_bundle(watched, threads=1)
+    texts = make_rows(40, seed=9)["text"].tolist()
+    slices = pd.DataFrame(index=range(40))
+    whole, half = (reference.features(bundle, part, slices[: len(part)]) for part in (texts, texts[:20]))
+    assert np.array_equal(whole.embedding[:20], half.embedding)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [({"reference_columns": ["region"]}, "reference_columns names region, which the splits have not"), ({}, "")],
+)
+def test_quantize_draws_the_reference(
+    watched: Path, tmp_path: Path, run_step: RunStep, params: dict, words: str
+) -> None:
+    given = {"candidates": [], "reference_rows": 60, "speed_texts": 10, "speed_rounds": 1, **params}
+    paths = {"onnx": watched.parent / "onnx", "splits": watched.parent / "splits", "bundle": tmp_path / "bundle"}
+    code, _, error = run_step("quantize", given, **paths)
+    assert words in error
+    assert code == (2 if words else 0)
+    if not words:
+        assert len(reference.read(tmp_path / "bundle").rows) == 60
+
+
+def test_bundles_of_older_versions(watched: Path, tmp_path: Path, run_step: RunStep) -> None:
+    """One without a reference, and one whose graph gives no embedding."""
+    old = tmp_path / "old"
+    params = QuantizeParams.model_validate(
+        {"candidates": [], "reference_rows": 0, "speed_texts": 10, "speed_rounds": 1}
+    )
+    quantize(params=params, onnx=watched.parent / "onnx", splits=watched.parent / "splits", bundle=old)
+    source = written(tmp_path, "a.csv")
+    code, _, error = run_step("monitor", {"source": str(source)}, bundle=old, drift=tmp_path / "drift")
+    assert code == 2
+    assert "keeps no reference to compare with: it has no reference.parquet" in error
+    shutil.rmtree(tmp_path / "drift", ignore_errors=True)
+    graph = onnx.load(old / "model.onnx")
+    del graph.graph.output[1]
+    onnx.save(graph, old / "model.onnx")
+    bundle = open_bundle(old)
+    with pytest.raises(UsageError, match="does not give embeddings"):
+        embeddings(bundle, bundle.tokenizer.encode_batch(["hello"]))
+
+
+def test_what_is_no_bundle(watched: Path, tmp_path: Path, run_step: RunStep) -> None:
+    for given, words in ((watched.parent / "splits", "is a splits, not a bundle"), (tmp_path, "has no manifest.json")):
+        code, _, error = run_step("monitor", {"source": "x.csv"}, bundle=given, drift=tmp_path / "drift")
+        assert code == 2
+        assert words in error
