@@ -13,6 +13,8 @@ from pipelines.settings import Cluster
 from pipelines.summary import STEPS
 
 PARAMS = Path("params.yaml")
+BLOCKS = [*STEPS, "monitor", "decide"]
+"""The blocks of the steps: those of training in their order, then those that only retraining runs."""
 
 Blocks = dict[str, dict[str, Any]]
 
@@ -48,14 +50,14 @@ def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cl
         raise UsageError(f"{file} holds no blocks", "write one block per step; docs/parameters.md lists them")
     for override in overrides:
         _merge(content, _parsed(override))
-    if unknown := [name for name in content if name not in STEPS and name != "cluster"]:
-        close = difflib.get_close_matches(unknown[0], [*STEPS, "cluster"], n=1)
+    if unknown := [name for name in content if name not in BLOCKS and name != "cluster"]:
+        close = difflib.get_close_matches(unknown[0], [*BLOCKS, "cluster"], n=1)
         raise UsageError(
             f"there is no block '{unknown[0]}'" + (f", did you mean {close[0]}?" if close else ""),
             f"blocks are {', '.join([*STEPS, 'cluster'])}",
         )
     blocks, problems = {}, []
-    for step in STEPS:
+    for step in BLOCKS:
         model = importlib.import_module(f"components.{step}.params").Params
         try:
             checked = validate(model, step, content.get(step) or {}, str(file))

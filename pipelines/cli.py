@@ -14,6 +14,18 @@ from fineline.step import guarded, quiet_libraries
 
 COMMANDS = {
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
+    "serve": "serve a registered model or a bundle folder over HTTP: Open Inference Protocol v2 and /predict",
+    "compile": "the training pipeline as the package that Kubeflow Pipelines runs",
+    "run": "the compiled pipeline on this machine, in containers or as processes",
+    "submit": "start the pipeline on a Kubeflow Pipelines server, and follow it",
+    "schedule": "recurring runs on a Kubeflow Pipelines server: apply, list, pause, resume, delete",
+    "retrain": "train again with DVC on this machine, when there is a reason: new rows, drift, age",
+    "promote": "compare a registered version with the champion now, and put it in its place if it is better",
+    "approve": "let a version serve that waits for a person's word",
+    "reject": "refuse a version: no pipeline promotes it any more",
+    "rollback": "return to an earlier champion, once it is proven that it still works",
+    "status": "what serves, since when, on what evidence, and what waits",
+    "history": "every move of an alias, from the ledger",
     "summary": "what the pipeline made: figures, times, the gate's verdict, the registered version",
     "doctor": "check this machine and this project, and say what is missing",
 }
@@ -46,7 +58,8 @@ def _parser(called: str) -> argparse.ArgumentParser:
         description="Fine-tune a pretrained transformer on your own text, and use what came out.",
         epilog="example: fineline predict --model models:/fineline@champion 'my card has not arrived'\n"
         "The pipeline itself: make run, or dvc repro. 'fineline COMMAND --help' shows the arguments of a command.\n"
-        "exit codes: 0 done, 2 wrong use, 3 data rejected, 4 I/O, network or machine, 143 stopped",
+        "exit codes: 0 done, 1 the run on the server failed (submit --wait), 2 wrong use, 3 data rejected,\n"
+        "            4 I/O, network or machine, 143 stopped",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fineline {__version__}")

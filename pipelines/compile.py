@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fineline import __version__
 from pipelines import blocks
@@ -30,14 +31,26 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def package(steps: Blocks, cluster: Cluster) -> str:
-    """The compiled pipeline, YAML: the same parameters give the same bytes, under every version of the comments kfp adds."""
-    from kfp.compiler import Compiler
-
+    """The compiled training pipeline, YAML."""
     from pipelines.training import training_pipeline
 
+    return compiled(training_pipeline(steps, cluster))
+
+
+def retraining_package(steps: Blocks, cluster: Cluster) -> str:
+    """The compiled retraining pipeline, YAML."""
+    from pipelines.retraining import retraining_pipeline
+
+    return compiled(retraining_pipeline(steps, cluster))
+
+
+def compiled(pipeline: Any) -> str:
+    """A pipeline as YAML: the same parameters give the same bytes, under every version of the comments kfp adds."""
+    from kfp.compiler import Compiler
+
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "training.yaml"
-        Compiler().compile(training_pipeline(steps, cluster), str(target))
+        target = Path(folder) / "pipeline.yaml"
+        Compiler().compile(pipeline, str(target))
         lines = target.read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("#"))
 

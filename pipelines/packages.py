@@ -12,10 +12,10 @@ from fineline.errors import UsageError
 from fineline.tracking import DEFAULT_EXPERIMENT
 from pipelines import blocks
 from pipelines.client import Server, ServerError
-from pipelines.compile import package, version_name
+from pipelines.compile import package, retraining_package, version_name
 from pipelines.summary import STEPS
 
-PIPELINES = {"training": package}
+PIPELINES = {"training": package, "retraining": retraining_package}
 """The pipelines that can be started: by name, what compiles them."""
 LARGEST_ARGUMENTS = 10_000
 """Bytes, as JSON, of all arguments of one run: MaxParameterBytes of the API server."""

@@ -27,7 +27,7 @@ CHECKPOINTS = Path(".fineline/checkpoints")
 WORKDIR = Path("/app")
 """Working directory of the images."""
 
-_SECONDS_TO_START = 60.0
+_SECONDS_TO_START = 180.0  # 5 s on an idle machine; a new database on a busy one needs a minute
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(flags: argparse.Namespace) -> int:
     """Compiles, runs, and prints the summary. Raises FinelineError with the exit code of the step that failed."""
     docker = flags.runner == "docker"
     steps, cluster = blocks.read(flags.overrides, flags.params)
-    text = package(steps, cluster)
+    text = package(steps, cluster.model_copy(update={"gpu_count": 0}))
     images = _images(text)
     if docker:
         _check_docker(images.values())
@@ -139,20 +139,28 @@ def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen([sys.executable, *command, *stores], stdout=log, stderr=log, start_new_session=True)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", server)
+            if not _answers(f"http://127.0.0.1:{port}/health", server):
+                log.seek(0)
+                last = log.read().decode(errors="replace").splitlines()[-3:]
+                raise ResourceError(
+                    "mlflow server, which the containers log to, did not start:\n"
+                    + "\n".join(f"  {line}" for line in last),
+                    "start one yourself and give its address in MLFLOW_TRACKING_URI",
+                )
             yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [f"{store}:{store}"]
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
 
 
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+def _answers(url: str, server: "subprocess.Popen[bytes]") -> bool:
+    """Whether the server answers before it ends and before the time to start is over."""
     import requests
 
     deadline = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(requests.RequestException):
             if requests.get(url, timeout=5).ok:
-                return
+                return True
         time.sleep(0.2)
-    raise ResourceError("mlflow server did not start", "start one yourself and give its address in MLFLOW_TRACKING_URI")
+    return False

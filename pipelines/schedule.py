@@ -49,8 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 help="when: five fields as in crontab, or @daily and such",
             )
             packages.add_arguments(action)
+            action.set_defaults(pipeline="")
             action.epilog = (
                 "example: fineline schedule apply nightly --cron '0 3 * * *' --set train.epochs=5\n"
+                "fineline schedule apply retraining --cron ... takes the pipeline of that name without --pipeline.\n"
                 f"{packages.RULE}\n"
                 "A schedule that differs is replaced by one that runs, also when it was paused; one that is paused and does not\n"
                 "differ stays paused. One run at a time; runs that were missed are not made up for.\n"
@@ -98,7 +100,8 @@ def _apply(flags: argparse.Namespace) -> int:
             f"'{flags.name}' cannot name a schedule", "1 to 63 small letters, digits and '-', none at the ends"
         )
     cron = six_fields(flags.cron)
-    content = packages.prepare(flags.pipeline, flags.overrides, flags.params, cached=not flags.no_cache)
+    pipeline = flags.pipeline or (flags.name if flags.name in packages.PIPELINES else "training")
+    content = packages.prepare(pipeline, flags.overrides, flags.params, cached=not flags.no_cache)
     server = client.connect(flags.host, flags.namespace)
     existing = _found(server, flags.name)
     parts = [cron, content.pipeline, content.version, content.arguments, content.service_account, flags.experiment]

@@ -1,6 +1,7 @@
 """One name, every place: each step has its folder, parameters, stage and test, and keeps the layers apart."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import yaml
 from docs.generate import steps
 from tests.conftest import PROJECT
 
-STEPS = ["ingest", "data_quality", "split", "augment", "train", "export_onnx", "quantize", "evaluate", "register"]
+STEPS = "ingest data_quality split augment train export_onnx quantize evaluate register promote".split()
+OUTSIDE = ["monitor", "decide"]
+"""Steps that only retraining runs: they read what serves, so the DAG of one training has no stage for them."""
 HEAVY = (
     "torch",
     "transformers",
@@ -30,12 +33,14 @@ def test_every_place_names_the_same_steps() -> None:
     tests = {path.stem.removeprefix("test_") for path in (PROJECT / "tests" / "components").glob("test_*.py")}
     blocks = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
     assert steps() == STEPS
-    assert folders == set(STEPS)
-    assert set(blocks) == set(STEPS)
-    assert set(STEPS) <= tests
-    for name in STEPS:
+    assert folders == {*STEPS, *OUTSIDE}
+    images = re.findall(r"^FROM \S+ AS (\w+)$", (PROJECT / "docker" / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    assert set(blocks) == {*STEPS, *OUTSIDE, "cluster"}
+    assert {*STEPS, *OUTSIDE} <= set(images)
+    assert {*STEPS, *OUTSIDE} <= tests
+    for name in [*STEPS, *OUTSIDE]:
         files = {path.name for path in (PROJECT / "components" / name).glob("*.py")}
-        assert {"__init__.py", "__main__.py", "params.py", "step.py"} <= files, name
+        assert {"__init__.py", "__main__.py", "params.py", "step.py", "component.py"} <= files, name
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -58,7 +63,7 @@ def test_stage_runs_the_step_with_its_flags_its_block_and_its_code(name: str) ->
     }
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [*STEPS, *OUTSIDE])
 def test_params_yaml_holds_every_parameter_of_the_step_and_is_valid(name: str) -> None:
     model = __import__(f"components.{name}.params", fromlist=["Params"]).Params
     block = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))[name]
@@ -68,7 +73,7 @@ def test_params_yaml_holds_every_parameter_of_the_step_and_is_valid(name: str) -
         assert info.description, f"{name}.{field} has no description"
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [*STEPS, *OUTSIDE])
 def test_help_imports_nothing_heavy_and_shows_an_example(name: str) -> None:
     code = (
         "import sys; sys.argv=['x','--help']\n"
@@ -91,7 +96,11 @@ def test_imports_keep_the_layers_apart() -> None:
         own = ".".join(relative.parts[:2]) if relative.parts[0] == "components" else "fineline"
         for name in imported(path):
             top = name.split(".")[0]
-            assert top not in ("kfp", "pipelines", "tests"), f"{relative} imports {name}"
+            assert top not in ("pipelines", "tests"), f"{relative} imports {name}"
+            if path.name == "component.py":
+                assert name in ("kfp", "components._image"), f"{relative} imports {name}: images hold no kfp"
+                continue
+            assert top != "kfp", f"{relative} imports {name}: images hold no kfp"
             if top == "components":
                 assert name.startswith(own), f"{relative} imports {name}: steps share code through fineline only"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.promote.params import Params
 from components.promote.verdict import HOLD
-from fineline import artifacts, registry, tracking
+from fineline import artifacts, registry, report, tracking
 from fineline.dataset import read_splits
 from fineline.errors import UsageError
 
@@ -36,6 +36,9 @@ def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promo
                 "waits": False,
             }
             artifacts.write_json(folder / artifacts.PROMOTION, content)
+        if not (folder / artifacts.REPORT).is_file():  # there was nothing to compare with
+            html = report.page("Promotion", registered.get("name", ""), [], [], verdict=promoting.line(content))
+            (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
         artifacts.write_manifest(
             folder,
             step="promote",

@@ -7,40 +7,21 @@ the series `test_set` there, written once: of two processes that add rows the se
 
 import datetime
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fineline import artifacts, ledger
-from fineline.dataset import read_rows, schema, write_rows
-from fineline.errors import ResourceError
+from fineline.dataset import schema, write_rows
 from fineline.tasks import Task
+from fineline.test_set import RETIRED, SERIES, fetch, newest
 from fineline.training_rows import text_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SERIES = "test_set"
-JOINED, RETIRED = "joined", "retired"
+JOINED = "joined"
 
 _NOT_KEPT = ("split", "parent_id", "annotators", "method")
-
-
-def newest(server: Any, name: str) -> dict[str, Any] | None:
-    """The newest state of the set: number, when, digest (sha256 of the file), run, path, rows, retired, joined, by; or None."""
-    found = ledger.entries(server, ledger.run_of(server, name), SERIES)
-    return found[-1] if found else None
-
-
-def fetch(server: Any, entry: Mapping[str, Any]) -> "pd.DataFrame":
-    """The rows of a state, retired ones too. Raises ResourceError when the file is not what was frozen."""
-    with tempfile.TemporaryDirectory(prefix="fineline-") as folder:
-        path = Path(server.download_artifacts(entry["run"], entry["path"], folder))
-        if artifacts.sha256_file(path) != entry["digest"]:
-            raise ResourceError(
-                f"the frozen test set {entry['path']} of run {entry['run']} was changed", "restore the artifact store"
-            )
-        return read_rows(path).fillna({RETIRED: ""})
 
 
 def active(rows: "pd.DataFrame") -> "pd.DataFrame":

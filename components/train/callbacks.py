@@ -193,12 +193,19 @@ class Progress(TrainerCallback):
 
 
 class Tracking(TrainerCallback):
-    """Writes each row of the curves into the journal as soon as it is whole."""
+    """Writes each row of the curves into the journal as soon as it is whole, with the GPU hours used so far.
+
+    Those of a training that was stopped stand in its journal, and count on.
+    """
 
     def __init__(self, journal: Journal, every: int):
         self.journal = journal
         self.every = every
         self._taken = 0
+        self._gpus = ranks.devices() if torch.cuda.is_available() else 0
+        rows = [event["values"] for event in journal.events if event["kind"] == "metrics"]
+        self._hours = max((row.get("gpu_hours", 0.0) for row in rows), default=0.0)
+        self._begun = time.monotonic()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
@@ -206,6 +213,8 @@ class Tracking(TrainerCallback):
         new = list(curves.rows(state.log_history[self._taken :], self.every, steps_per_epoch(state)))
         for row in new:
             values = {name: value for name, value in row.items() if name != "step" and math.isfinite(value)}
+            if self._gpus:
+                values["gpu_hours"] = self._hours + self._gpus * (time.monotonic() - self._begun) / 3600
             self.journal.metrics(values, int(row["step"]))
         if new:
             self._taken = len(state.log_history)

@@ -159,6 +159,20 @@ def test_training_pod_has_gpu_shared_memory_volumes_retries_and_a_deadline() -> 
         assert settings["securityContext"] == {"runAsGroup": "65532", "runAsNonRoot": True, "runAsUser": "65532"}, name
 
 
+def test_several_gpus_of_a_pod_are_trained_on_by_torchrun() -> None:
+    launcher = [
+        "python",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=gpu",
+        "-m",
+        "components.train",
+    ]
+    assert executors(compiled("cluster.gpu_count=2"))["train"]["command"][:7] == launcher
+    assert executors(compiled())["train"]["command"][:3] == ["python", "-m", "components.train"]
+
+
 def test_without_gpu_volumes_and_secrets_nothing_asks_for_them() -> None:
     none = [f"cluster.{name}=" for name in ("checkpoints_claim", "hub_cache_claim", "tracking_secret", "source_secret")]
     text = compiled("cluster.gpu_count=0", *(f'{name}""' for name in none))

@@ -1,0 +1,112 @@
+"""decide: looks, decides, and says so in MLflow."""
+
+import dataclasses
+import datetime
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from components.decide import facts as looking
+from components.decide.decision import Decision, Facts, decide
+from components.decide.params import Params
+from fineline import artifacts, registry, tracking
+from fineline.errors import UsageError
+
+DECISION = "decision.json"
+RETRAIN, SKIPPED = "retrain", "skipped"
+
+_SHORT = 12
+_MODEL_TAG, _DECISION_TAG, _REASON_TAG = "fineline.model", "fineline.decision", "fineline.reason"
+
+
+def run(*, params: Params, dataset: Path, decision: Path, drift: Path | None = None) -> str:
+    """Decides whether to train on `dataset`, given what monitor wrote to `drift`; gives the reason.
+
+    The decision is a run of its own in MLflow, which stays open while the pipeline trains: fineline.finish ends it, and
+    until then every other retraining of the model is refused. Raises UsageError for inputs of another kind, ResourceError
+    when the server does not answer.
+    """
+    with registry.server_errors():
+        server, facts, found = asked(params, dataset, drift)
+        digest = artifacts.read_manifest(dataset).digest.removeprefix("sha256:")[:_SHORT]
+        run_id, facts, found = _recorded(server, params, f"decision-{digest}", facts, found)
+    with artifacts.output(decision) as folder:
+        content = {**dataclasses.asdict(found), "facts": dataclasses.asdict(facts), "params": params.recorded()}
+        artifacts.write_json(folder / DECISION, content)
+        artifacts.write_manifest(
+            folder,
+            step="decide",
+            kind="decision",
+            params=params.recorded(),
+            inputs={"dataset": dataset, **({"drift": drift} if drift else {})},
+            figures={"retrain": found.retrain, "reason": found.reason, **_figures(facts)},
+            run_id=run_id,
+        )
+    return found.reason
+
+
+def asked(params: Params, dataset: Path, drift: Path | None) -> tuple[Any, Facts, Decision]:
+    """(the MLflow server, the facts, the decision) as they are now; nothing is recorded, and nothing claimed."""
+    if not params.name:
+        raise UsageError("decide.name is empty: no model to decide about", "give --name, the name in register.name")
+    server = tracking.client()
+    facts = looking.look(server, params, dataset, drift, datetime.datetime.now(datetime.UTC))
+    return server, facts, decide(params, facts)
+
+
+def _recorded(server: Any, params: Params, name: str, facts: Facts, found: Decision) -> tuple[str, Facts, Decision]:
+    """Writes the decision down as a run; gives its id. One to train counts only if no other retraining is under way.
+
+    It is written before the others are looked at: of two at the same moment, one at least sees the other, and the first
+    stays.
+    """
+    now = int(time.time() * 1000)
+    tags = {_MODEL_TAG: params.name, **_tags(found)}
+    if pipeline_run := os.environ.get(tracking.PIPELINE_RUN):
+        tags[tracking.PIPELINE_RUN_TAG] = pipeline_run
+    experiment = tracking.experiment_id(server, tracking.experiment())
+    mine = server.create_run(experiment, start_time=now, tags=tags, run_name=name).info
+    for figure, value in _figures(facts).items():
+        server.log_metric(mine.run_id, figure, float(value))
+    if found.retrain and (other := _under_way(server, params, now, mine.run_id)):
+        facts = dataclasses.replace(facts, under_way=other)
+        found = decide(params, facts)
+        for tag, text in _tags(found).items():
+            server.set_tag(mine.run_id, tag, text)
+    if not (found.retrain and pipeline_run):  # nobody would end it
+        server.set_terminated(mine.run_id, "FINISHED")
+    return mine.run_id, facts, found
+
+
+def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
+    """Since when, and in which pipeline run, an earlier decision to retrain this model is being carried out; '' when none."""
+    oldest = now - int(params.longest_hours * 3_600_000)
+    query = (
+        f"attributes.status = 'RUNNING' and attributes.start_time >= {oldest} and tags.`{_DECISION_TAG}` = '{RETRAIN}' "
+        f"and tags.`{_MODEL_TAG}` = '{params.name}'"
+    )
+    for other in looking.runs(server, query):
+        if (other.info.start_time, other.info.run_id) < (now, mine) and not looking.own(other):
+            since = datetime.datetime.fromtimestamp(other.info.start_time / 1000, datetime.UTC)
+            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags[tracking.PIPELINE_RUN_TAG]}"
+    return ""
+
+
+def _tags(found: Decision) -> dict[str, str]:
+    return {_DECISION_TAG: RETRAIN if found.retrain else SKIPPED, _REASON_TAG: found.reason}
+
+
+def _figures(facts: Facts) -> dict[str, float]:
+    """The facts that are numbers and known, rounded to what people read."""
+    figures = {
+        "rows": facts.rows,
+        "new_rows": facts.new_rows,
+        "champion": facts.champion,
+        "champion_age_days": facts.age_days,
+        "hours_since_training": facts.hours_since_training,
+        "gpu_hours_this_month": facts.gpu_hours,
+        "drift_p": facts.drift.p if facts.drift and facts.drift.enough else None,
+    }
+    return {name: round(value, 6) for name, value in figures.items() if value is not None and math.isfinite(value)}

@@ -1,0 +1,74 @@
+"""Where a task runs: its image, resources, retries, deadline, confinement, and what it needs to reach outside."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import kubernetes
+
+from components._image import image
+from fineline import __version__
+from fineline.tracking import PIPELINE_RUN
+from pipelines.settings import Cluster
+
+CHECKPOINTS, HUB_CACHE = "/checkpoints", "/hub"
+
+_USER = 65532
+_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+_OBJECT_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_OBJECT_STORE_ADDRESS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+
+
+def named(cluster: Cluster, step: str) -> str:
+    """The image of a step."""
+    return cluster.images.get(step) or image(step, cluster.registry, cluster.tag or __version__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """The cluster's settings that are compiled in, and the pipeline's inputs by their names: <step>_image, cpu, ..."""
+
+    cluster: Cluster
+    inputs: Mapping[str, Any]
+
+    def placed(self, task: Any, step: str, cached: bool, of: str = "", hours: float = 0.0) -> Any:
+        """`task` in the image of `step`. Its resources are the inputs `<of>cpu` and `<of>memory`, its deadline `hours` or
+        that of the cluster."""
+        cpu, memory = self.inputs[f"{of}cpu"], self.inputs[f"{of}memory"]
+        task.set_container_image(self.inputs[f"{step}_image"])
+        task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
+        task.register_pipeline_channels([cpu, memory])  # kfp 2.17 forgets inputs that only resources name
+        task.set_caching_options(cached)
+        retries = {"backoff_duration": "60s", "backoff_factor": 2.0, "backoff_max_duration": "3600s"}
+        task.set_retry(self.cluster.retries, **retries)
+        kubernetes.set_timeout(task, int((hours or self.cluster.timeout_hours) * 3600))
+        kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
+        if self.cluster.pull_secret:
+            kubernetes.set_image_pull_secrets(task, [self.cluster.pull_secret])
+        return task
+
+    def tracked(self, task: Any) -> Any:
+        """`task` with what reaches MLflow."""
+        task.set_env_variable("MLFLOW_TRACKING_URI", self.cluster.tracking_uri)
+        kubernetes.use_field_path_as_env(task, PIPELINE_RUN, "metadata.labels['pipeline/runid']")
+        if self.cluster.tracking_secret:
+            keys = {key: key for key in _CREDENTIALS}
+            kubernetes.use_secret_as_env(task, self.inputs["tracking_secret"], keys)
+        return task
+
+    def with_object_store(self, task: Any) -> Any:
+        """`task` with what reaches the object store of the source."""
+        if self.cluster.source_secret:
+            keys = {key: key for key in _OBJECT_STORE}
+            kubernetes.use_secret_as_env(task, self.inputs["source_secret"], keys)
+        if self.cluster.config_map:
+            keys = {key: key for key in _OBJECT_STORE_ADDRESS}
+            kubernetes.use_config_map_as_env(task, self.inputs["config_map"], keys, optional=True)
+        return task
+
+    def with_hub_cache(self, task: Any) -> Any:
+        """`task` with the volume that keeps models of the hub, where there is one."""
+        if self.cluster.hub_cache_claim:
+            kubernetes.mount_pvc(task, self.inputs["hub_cache_claim"], HUB_CACHE)
+            task.set_env_variable("HF_HUB_CACHE", HUB_CACHE)
+        return task
