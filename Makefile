@@ -4,26 +4,41 @@
 PYTHON ?= python3.11
 PIP_ARGS ?=
 BIN := .venv/bin
+ACCELERATOR ?= cuda
+BASE ?= python:3.11-slim
+ENGINE ?=
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help run setup test check docs clean
+.PHONY: help run setup test check docs images wheels base-image sbom clean
 
 help:
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 run: setup  ## set up, run the whole pipeline on the sample with DVC, print what came out
 	@$(BIN)/dvc repro --quiet && $(BIN)/fineline summary
 
 setup: .venv/installed  ## make .venv and install fineline in it
 
-test: setup  ## run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+test: setup  ## run the tests, but for those that need containers (pytest -m docker)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not docker"
 
 check: setup  ## ruff, ruff format, mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 docs: setup  ## write the generated parts of README.md and docs/ again
 	@$(BIN)/python docs/generate.py
+
+images:  ## build the images, one per step: ACCELERATOR=cuda|cpu BASE=IMAGE ENGINE=docker|podman
+	@$(PYTHON) docker/build.py --accelerator $(ACCELERATOR) --base $(BASE) $(addprefix --engine ,$(ENGINE))
+
+wheels: setup  ## download all that the images install into build/wheels; make images then needs no network
+	@$(BIN)/python docker/wheels.py --accelerator $(ACCELERATOR) $(PIP_ARGS)
+
+base-image:  ## make the base image from Debian's packages, where no image registry can be reached (as root)
+	@ENGINE=$(ENGINE) docker/base-image.sh $(BASE)
+
+sbom: setup  ## list the Python packages of each image in build/sbom, as CycloneDX
+	@$(BIN)/python docker/sbom.py $(addprefix --engine ,$(ENGINE))
 
 clean:  ## remove what the pipeline made (not the data, not .venv)
 	rm -rf artifacts .fineline

@@ -1,0 +1,67 @@
+"""What a step imports, in its own modules and in those of fineline that they reach, in functions too: read from the code."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import PROJECT
+
+OURS = ("fineline", "components", "pipelines")
+
+NOT_CALLED = {
+    "data": {"torch", "transformers"},
+    "onnx": {"torch", "transformers", "mlflow", "sqlalchemy"},
+    "registry": {"torch", "transformers", "sklearn", "scipy", "datasketch"},
+    "promotion": {"torch", "transformers", "datasketch"},
+    "torch": set(),
+}
+"""Environment to the packages that its steps reach only in functions of fineline that they do not call: to make a model, to
+send a journal, to judge answers, to find near-duplicates."""
+
+
+def modules(name: str) -> dict[str, Path]:
+    """Dotted name to file of the modules of a step (not component.py) or of serve, and of all that they import of ours."""
+    if name == "serve":
+        waiting = ["pipelines.cli", "pipelines.serve"]
+    else:
+        files = (PROJECT / "components" / name).glob("*.py")
+        waiting = [f"components.{name}.{path.stem}" for path in files if path.stem != "component"]
+    assert waiting, f"{name} has no code"
+    found: dict[str, Path] = {}
+    while waiting:
+        module = waiting.pop()
+        file = _file(module)
+        if module not in found and file:
+            found[module] = file
+            waiting += [imported for imported in _imports(file) if imported.partition(".")[0] in OURS]
+    return found
+
+
+def packages(name: str) -> set[str]:
+    """Dotted names of what a step or serve imports from outside the project and the standard library."""
+    found = {imported for file in modules(name).values() for imported in _imports(file)}
+    return {imported for imported in found if imported.partition(".")[0] not in {*OURS, *sys.stdlib_module_names}}
+
+
+def _imports(file: Path) -> set[str]:
+    names = set()
+    for node in _nodes(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names if _file(node.module))}
+    return names
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from _nodes(node)
+
+
+def _file(module: str) -> Path | None:
+    path = PROJECT.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
