@@ -1,5 +1,6 @@
 """The table of steps that `fineline run` and `fineline submit --wait` keep up to date: state, time, main figure."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +31,8 @@ class Table:
         self._rows: dict[str, Shown] = {}
         self._since: dict[str, float] = {}
         self._states: dict[str, str] = {}
-        self._console = Console(highlight=False)
+        self._out = sys.stdout  # kfp's own words are kept from there while the table is shown
+        self._console = Console(file=self._out, highlight=False)
         self._live = (
             Live(console=self._console, get_renderable=self._table, refresh_per_second=2)
             if (self._console.is_terminal)
@@ -53,7 +55,7 @@ class Table:
         if self._live is None and self._states.get(row.name) != row.state:
             seconds = f" {row.seconds:.1f} s" if row.state != "running" else ""
             line = f"  {row.line}" if row.state != "running" else ""
-            print(f"{row.name:<12} {row.state}{seconds}{line}", file=self._console.file, flush=True)
+            print(f"{row.name:<12} {row.state}{seconds}{line}", file=self._out, flush=True)
         self._states[row.name] = row.state
 
     def _table(self) -> "RichTable":

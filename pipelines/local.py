@@ -22,8 +22,6 @@ from typing import Any
 from fineline import artifacts
 from fineline.errors import FinelineError, ResourceError
 
-USER = 65532
-"""The images' own user."""
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
 _LAST_LINES = 15
 _RESTRICTED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
@@ -100,14 +98,6 @@ def execute(
     return tasks
 
 
-def writable(folder: Path) -> None:
-    """Lets containers write in `folder`: they run as the caller, or as the images' own user where the caller is root."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.getuid() == 0:
-        for path in [folder, *folder.rglob("*")]:
-            os.chown(path, USER, USER)
-
-
 @contextlib.contextmanager
 def _replaced(places: Sequence[tuple[Any, str]], value: Any) -> Iterator[None]:
     before = [getattr(module, name) for module, name in places]
@@ -165,8 +155,6 @@ class _Handler:
         found = {name: Path(entry["artifacts"][0]["uri"]) for name, entry in asked.get("artifacts", {}).items()}
         for path in [*found.values(), Path(asked["outputFile"])]:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self.runner.docker:
-                writable(path.parent)
         return {name: path for name, path in found.items() if f"--{name}" in self.command}
 
     def _process(self, task: Task, started: float) -> int:
@@ -195,7 +183,7 @@ class _Handler:
         environment = {**os.environ, **self.runner.environment}
         if not self.runner.docker:
             return [sys.executable, *self.command[1:]], environment
-        user = f"{os.getuid() or USER}:{os.getgid() or USER}"  # as root, the images' own user
+        user = f"{os.getuid()}:{os.getgid()}"  # whose files the parameters name, and whose the outputs will be
         given = [part for key in self.runner.environment for part in ("--env", key)]  # by name: values stay out of `ps`
         mounted = [f"{self.folder}:{self.folder}", *self.runner.volumes.get("", []), *self.runner.volumes.get(name, [])]
         volumes = [part for volume in mounted for part in ("-v", volume)]

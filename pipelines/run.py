@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import datetime
-import importlib
 import os
 import shutil
 import signal
@@ -49,7 +48,7 @@ def run(flags: argparse.Namespace) -> int:
     """Compiles, runs, and prints the summary. Raises FinelineError with the exit code of the step that failed."""
     docker = flags.runner == "docker"
     steps, cluster = blocks.read(flags.overrides, flags.params)
-    text = package(steps, cluster.model_copy(update={"gpu_count": 0}))
+    text = package(steps, cluster.model_copy(update={"gpu_count": 0, "retries": 0}))  # kfp's local runner retries too
     images = _images(text)
     if docker:
         _check_docker(images.values())
@@ -59,9 +58,9 @@ def run(flags: argparse.Namespace) -> int:
     compiled = folder / "training.yaml"
     compiled.write_text(text, encoding="utf-8")
     checkpoints = CHECKPOINTS.absolute()
-    volumes = {step: _volumes(step, block) for step, block in steps.items()} if docker else {}
+    volumes = {step: _volumes(block) for step, block in steps.items()} if docker else {}
+    checkpoints.mkdir(parents=True, exist_ok=True)
     if docker:
-        local.writable(checkpoints)
         volumes["train"] += [f"{checkpoints}:{checkpoints}"]
     with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
         environment |= {tracking.PIPELINE_RUN: folder.name}
@@ -104,18 +103,15 @@ def _check_docker(images: Iterable[str]) -> None:
             raise ResourceError(f"there is no image {image} here", "build it: make images ACCELERATOR=cpu")
 
 
-def _volumes(step: str, block: Mapping[str, Any]) -> list[str]:
-    """Mounts, read-only, of the local files and folders that the parameters of `step` name, each where the step looks for it."""
-    model = importlib.import_module(f"components.{step}.params").Params
+def _volumes(block: Mapping[str, Any]) -> list[str]:
+    """Mounts, read-only, of the local files and folders that a step's parameters name, each where the step looks for it."""
     found = []
-    for name, field in model.model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("location") and (value := block.get(name)):
-            path = Path(value)
-            while set("*?[") & set(str(path)):  # of a glob, the folder
-                path = path.parent
-            if path.exists():
-                found.append(f"{path.absolute()}:{path if path.is_absolute() else WORKDIR / path}:ro")
+    for value in block.values():
+        path = Path(value) if isinstance(value, str) else Path()
+        while set("*?[") & set(str(path)):  # of a glob, the folder
+            path = path.parent
+        if path != Path() and path.exists():
+            found.append(f"{path.absolute()}:{path if path.is_absolute() else WORKDIR / path}:ro")
     return found
 
 
@@ -130,7 +126,7 @@ def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
         yield {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}, []
         return
     store = Path("mlruns").absolute()  # where MLflow keeps artifacts beside a database file
-    local.writable(store)
+    store.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -31,6 +31,7 @@ _DRIVER_ERRORS = (
     ("dvc_objects.fs.errors", "AuthError"),
     ("gcsfs.retry", "HttpError"),
     ("google.auth.exceptions", "GoogleAuthError"),
+    ("pygit2", "GitError"),
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),
 )

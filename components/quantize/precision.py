@@ -16,6 +16,7 @@ def write_int8(source: Path, target: Path, left_in_fp32: Sequence[str], reduce_r
     Dynamic quantization (Jacob et al. 2018): weights are symmetric int8, per output channel where the operator allows;
     activations become uint8 with the range of each batch. Products of two activations, in attention, stay in fp32.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     _copy_but_for_the_graph(source, target, "int8")
@@ -26,7 +27,7 @@ def write_int8(source: Path, target: Path, left_in_fp32: Sequence[str], reduce_r
     root.setLevel(logging.ERROR)  # it advises on the root logger to pre-process, which changes no figure here
     try:
         quantize_dynamic(
-            source / MODEL,
+            onnx.load(source / MODEL),  # given a path, it writes beside it
             target / MODEL,
             per_channel=True,
             reduce_range=reduce_range,

@@ -1,6 +1,6 @@
 """A bundle as a logged model of an MLflow run."""
 
-import importlib.metadata
+import importlib
 import json
 import logging
 import shutil
@@ -64,7 +64,7 @@ def log_bundle(bundle: Path, made: Manifest, run_id: str) -> tuple[str, str]:
             python_model=str(_CODE),
             artifacts={"bundle": str(shipped)},
             code_paths=[str(Path(fineline.__file__).parent)],
-            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            pip_requirements=[f"{package}=={importlib.import_module(package).__version__}" for package in REQUIREMENTS],
             input_example=list(GOLDEN_TEXTS[1:3]),
         )
     return logged.model_uri, logged.model_id
