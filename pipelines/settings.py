@@ -36,7 +36,7 @@ class Cluster(StepParams):
         ge=0,
         le=64,
         description="GPUs of the training pod; of several, torchrun gives each a process of its own. 0 compiles a pipeline "
-        "without GPUs. Run time.",
+        "without GPUs, more than 1 one with torchrun. Run time.",
     )
     gpu_type: str = Field("nvidia.com/gpu", min_length=1, description="Resource name of the GPUs. Run time.")
     node_selector: dict[str, str] = Field(

@@ -84,7 +84,7 @@ def test_the_first_a_better_and_a_worse_one(promote, tmp_path) -> None:
     code, first, line = promote("first", some(60, 300))
     assert (code, line) == (0, "promote: promote: models:/words/1 is champion; first: there is no champion yet\n")
     assert first["moved"]
-    assert files_of(tmp_path / "first" / "promotion") == {"promotion.json", "manifest.json", "run.json"}
+    assert files_of(tmp_path / "first" / "promotion") == {"promotion.json", "report.html", "manifest.json", "run.json"}
 
     code, better, line = promote("better", some(15, 300))
     assert code == 0
