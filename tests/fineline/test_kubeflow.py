@@ -104,7 +104,7 @@ def test_an_output_that_the_step_does_not_have_is_refused(
         ("minio://mlpipeline/v2/artifacts/x", "/minio/mlpipeline/v2/artifacts/x"),
         ("s3://bucket/key", "/s3/bucket/key"),
         ("gs://bucket/key", "/gcs/bucket/key"),
-        ("/local/root/x", "/local/root/x"),
+        ("/data/x", "/data/x"),
     ],
 )
 def test_local_path_is_where_the_launcher_keeps_an_artifact(uri: str, path: str) -> None:
