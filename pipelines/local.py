@@ -78,9 +78,8 @@ def execute(
         _replaced(places, handler),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings(
-            "ignore", message=".*no effect in the current local runner"
-        )  # what is Kubernetes' alone
+        # what is Kubernetes' alone
+        warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
         try:
             pipeline(**arguments)
         except RuntimeError as error:  # what kfp raises when a task failed, and for nothing else
@@ -108,6 +107,20 @@ def _replaced(places: Sequence[tuple[Any, str]], value: Any) -> Iterator[None]:
     finally:
         for (module, name), old in zip(places, before, strict=True):
             setattr(module, name, old)
+
+
+@contextlib.contextmanager
+def _held(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals that come during the block act at its end: one inside of Popen would leave a process that nobody knows."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _failed(what: str, hint: str, code: int) -> FinelineError:
@@ -160,24 +173,31 @@ class _Handler:
     def _process(self, task: Task, started: float) -> int:
         """Runs the program to its end; its lines go to the log and to the task. Gives the exit code."""
         program, environment = self._program(task.name)
-        with (
-            task.log.open("w", encoding="utf-8") as log,
-            subprocess.Popen(
-                program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
-            ) as process,
-        ):
-            assert process.stdout
+        process = None
+        with task.log.open("w", encoding="utf-8") as log:
             try:
+                with _held(signal.SIGINT, signal.SIGTERM):
+                    process = subprocess.Popen(
+                        program,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                        errors="replace",
+                        env=environment,
+                    )
+                assert process.stdout
                 for line in process.stdout:
                     log.write(line)
                     log.flush()
                     task.line = line.strip().removeprefix(f"{task.name}: ") or task.line
                     task.seconds = time.monotonic() - started
                     self.changed(task)
+                return process.wait()
             except BaseException:  # such as Ctrl-C: the step must not go on alone
-                process.send_signal(signal.SIGTERM)
+                if process:
+                    process.terminate()
+                    log.write(process.communicate()[0] or "")
                 raise
-        return process.returncode
 
     def _program(self, name: str) -> tuple[list[str], dict[str, str]]:
         environment = {**os.environ, **self.runner.environment}
