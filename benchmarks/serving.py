@@ -28,7 +28,7 @@ from components.quantize.speed import machine
 from components.register.logged_model import log_bundle
 from fineline import artifacts, dataset, tracking
 
-FINELINE, BATCHES = "fineline serve", "fineline serve --max-batch 16"
+FINELINE = "fineline serve"
 MLFLOW, FLASK = "mlflow models serve", "Flask + pipeline"
 VERSIONS = "mlflow onnxruntime fastapi uvicorn flask transformers torch".split()
 
@@ -72,7 +72,6 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = {
             FINELINE: _fineline(flags.bundle, stack),
-            BATCHES: _fineline(flags.bundle, stack, "--max-batch=16"),
             MLFLOW: _mlflow(flags.bundle, folder, stack),
             FLASK: _flask(flags.model, stack),
         }

@@ -142,6 +142,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, TypeError) as error:
         raise UsageError(f"{path} is not a fineline manifest: {error}", "run the step that made it again") from None
+    if digest_of(manifest.files) != manifest.digest:
+        raise UsageError(f"{path} was changed after it was made", "run the step that made it again")
     for name, entry in manifest.files.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != entry["bytes"]:

@@ -40,6 +40,11 @@ class Bundle:
     def labels(self) -> list[str]:
         return self.config["labels"]
 
+    @property
+    def alone(self) -> bool:
+        """Whether each text is a run of its own, whatever batch is asked for."""
+        return self.config["precision"] == "int8"
+
 
 def model_files(folder: Path) -> list[Path]:
     """The graph of a bundle and, beyond 2 GB, the file with its weights."""
@@ -93,7 +98,11 @@ def gpu_provider() -> str:
 
 
 def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
-    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar."""
+    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar.
+
+    int8 runs each text by itself: it rounds activations by the range of the whole batch, so that an answer would depend on
+    its neighbours, and a batch is no faster (docs/decisions/0002-onnx-export.md).
+    """
     return _outputs(bundle, [bundle.task.output], bundle.tokenizer.encode_batch(list(texts)), batch_size, what)[0]
 
 
@@ -102,8 +111,8 @@ def embeddings(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(what the model's head reads of each text, float32 (n, hidden); the logits that it makes of it, float32 (n, k)).
 
-    `encodings` are those of the bundle's tokenizer. In batches of 1 a row's figures do not depend on its neighbours: int8
-    rounds activations by the range of the batch. Raises UsageError when the graph does not give what its head reads.
+    `encodings` are those of the bundle's tokenizer; batches are as in `logits`. Raises UsageError when the graph does not
+    give what its head reads.
     """
     if EMBEDDING not in {output.name for output in bundle.session.get_outputs()}:
         raise UsageError(
@@ -118,6 +127,8 @@ def _outputs(
     bundle: Bundle, names: Sequence[str], encodings: Sequence[Any], batch_size: int, what: str
 ) -> list[np.ndarray]:
     """The graph's outputs `names`, float32 (n, width) each, in the order of `encodings`; batches are formed by length."""
+    if bundle.alone:
+        batch_size = 1
     order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     widths = {output.name: output.shape[1] for output in bundle.session.get_outputs()}

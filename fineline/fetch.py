@@ -85,7 +85,7 @@ def download(version: Version, folder: Path) -> Path:
     try:
         with server_errors():
             bundle = Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/bundle", dst_path=str(folder)))
-        found = artifacts.digest_of(artifacts.verify(bundle).files).removeprefix("sha256:")
+        found = artifacts.verify(bundle).digest.removeprefix("sha256:")
     except (OSError, UsageError) as error:
         raise ResourceError(
             f"the bundle of {uri} is missing or damaged ({error})", "restore the artifact store, or use another version"

@@ -170,7 +170,7 @@ def settle(server: Any, name: str, mend: bool = False) -> State:
         late = [
             line
             for line in newest
-            if state.aliases.get(line["alias"]) != line["to"] and _exists(server, name, line["to"])
+            if state.aliases.get(line["alias"]) != line["to"] and has_version(server, name, line["to"])
         ]
         if not late:
             if open_:
@@ -232,7 +232,8 @@ def _params(server: Any, run_id: str) -> dict[str, str]:
     return server.get_run(run_id).data.params
 
 
-def _exists(server: Any, name: str, version: int) -> bool:
+def has_version(server: Any, name: str, version: int) -> bool:
+    """Whether there is a version of that number."""
     from mlflow.exceptions import MlflowException
 
     try:

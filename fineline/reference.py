@@ -35,11 +35,11 @@ class Features:
 
 
 def features(bundle: Bundle, texts: Sequence[str], slices: "pd.DataFrame", what: str = "") -> Features:
-    """The features of `texts`; `slices` has a row for each. One text at a time, so that no row depends on another."""
+    """The features of `texts`; `slices` has a row for each. No row depends on another."""
     import pandas as pd
 
     encodings = bundle.tokenizer.encode_batch(list(texts))
-    embedding, logits = embeddings(bundle, encodings, batch_size=1, what=what)
+    embedding, logits = embeddings(bundle, encodings, what=what)
     probabilities = bundle.task.probabilities(logits, bundle.config["temperature"])
     answers = [bundle.task.answer(row, bundle.labels) for row in probabilities]
     kept = [

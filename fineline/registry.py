@@ -17,6 +17,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 
 SHA256 = "bundle_sha256"
+_LOGGED = "models:/"
 WAITS = "promotion.waits"
 """Tag of a version whose move waits for approval, JSON: when, verdict, reason, champion it was judged against, evidence."""
 REJECTED = "promotion.rejected"
@@ -39,10 +40,12 @@ def server_errors() -> Iterator[None]:
 def find_version(server: Any, name: str, digest: str) -> int:
     """The version of `name` that holds the bundle with sha256 `digest` (hex), or 0; later ones of the same bundle go."""
     found = server.search_model_versions(f"name='{name}' and tags.{SHA256}='{digest}'")
-    versions = sorted(int(version.version) for version in found)
-    for version in versions[1:]:
-        _delete_version(server, name, version)
-    return versions[0] if versions else 0
+    if not found:
+        return 0
+    first, *later = sorted(found, key=lambda version: int(version.version))
+    for version in later:
+        _delete_version(server, version, with_model=version.source != first.source)
+    return int(first.version)
 
 
 def create_version(
@@ -91,22 +94,9 @@ def exists(server: Any, name: str) -> bool:
     return True
 
 
-def has_version(server: Any, name: str, version: int) -> bool:
-    """Whether there is a version of that number."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        server.get_model_version(name, str(version))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
-
-
 def version_of(server: Any, name: str, version: int) -> Any:
     """A model version as MLflow gives it. Raises UsageError when there is none of that number."""
-    if has_version(server, name, version):
+    if ledger.has_version(server, name, version):
         return server.get_model_version(name, str(version))
     known = sorted(int(found.version) for found in server.search_model_versions(f"name='{name}'"))
     listed = f"versions: {', '.join(map(str, known))}" if known else "nothing is registered under that name yet"
@@ -126,15 +116,14 @@ def noted(server: Any, name: str, version: int, tag: str) -> dict[str, Any]:
     return json.loads(version_of(server, name, version).tags.get(tag, "{}"))
 
 
-def _delete_version(server: Any, name: str, version: int) -> None:
-    """Deletes a version and the model logged for it; one that another process deleted in between is no error."""
+def _delete_version(server: Any, version: Any, with_model: bool) -> None:
+    """Deletes a version, and the model logged for it; what another process deleted in between is no error."""
     from mlflow.exceptions import MlflowException
 
     try:
-        model_id = server.get_model_version(name, str(version)).model_id
-        server.delete_model_version(name, str(version))
-        if model_id:
-            server.delete_logged_model(model_id)
+        server.delete_model_version(version.name, version.version)
+        if with_model and version.source.startswith(_LOGGED):  # its model_id comes back empty
+            server.delete_logged_model(version.source.removeprefix(_LOGGED))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

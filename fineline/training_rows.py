@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fineline import artifacts
 from fineline.dataset import read_rows, read_splits, write_rows
 from fineline.errors import ResourceError
-from fineline.registry import has_version
+from fineline.ledger import has_version
 from fineline.text import normalise
 
 if TYPE_CHECKING:

@@ -119,8 +119,8 @@ def _held(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in came:
-        signal.raise_signal(number)
+    for held in came:
+        signal.raise_signal(held)
 
 
 def _failed(what: str, hint: str, code: int) -> FinelineError:

@@ -63,7 +63,7 @@ def run(flags: argparse.Namespace) -> int:
                 f"another process made version {moved.now} champion meanwhile",
                 "look at 'fineline status', then decide again",
             ) from None
-        if left and left != target and registry.has_version(server, name, left):
+        if left and left != target and ledger.has_version(server, name, left):
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             said = {"when": when, "who": ledger.who(), "reason": f"rolled back: {reason}"}
             registry.note(server, name, left, registry.REJECTED, said)

@@ -183,6 +183,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, model: Path, splits: Path) 
     return make_bundle(tmp_path_factory.mktemp("bundle"), model, splits)
 
 
+@pytest.fixture(scope="session")
+def fp32(bundle: Path) -> Path:
+    """The bundle before its quantization, which runs texts in batches."""
+    return bundle.parent / "onnx"
+
+
 @pytest.fixture
 def run_step(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """run_step("split", {"test_share": 0.2}, dataset=folder, splits=folder) -> (exit code, stdout, stderr), in this process."""

@@ -65,7 +65,11 @@ class Params(StepParams):
         "the same sums moved them by 0.01 (docs/decisions/0002-onnx-export.md), a damaged model moves them by far more.",
     )
     batch_size: int = Field(
-        64, ge=1, le=4096, description="Texts per batch when scoring the validation split and measuring throughput."
+        64,
+        ge=1,
+        le=4096,
+        description="Texts per batch when scoring the validation split and measuring throughput; int8 runs each by itself, as "
+        "when it serves.",
     )
     speed_texts: int = Field(
         200, ge=10, description="Validation texts on which latency and throughput are measured (all, when fewer)."

@@ -44,7 +44,7 @@ def load(settings: "Settings") -> Served:
         version = fetch.find(settings.model)
         return _registered(version, settings.name or version.name, settings.max_batch)
     folder = Path(settings.model)
-    digest = artifacts.digest_of(artifacts.verify(folder).files).removeprefix("sha256:")
+    digest = artifacts.verify(folder).digest.removeprefix("sha256:")
     return _served(settings.name or folder.absolute().name, digest[:12], digest, folder, settings.max_batch)
 
 
@@ -128,5 +128,4 @@ def _served(name: str, version: str, digest: str, folder: Path, max_batch: int) 
 
     bundle = open_bundle(folder, threads=1)
     self_test(bundle)
-    # int8 scales its activations over a whole batch: a text's answer would depend on who else asks.
-    return Served(name, version, digest, bundle, max_batch or (1 if bundle.config["precision"] == "int8" else 16))
+    return Served(name, version, digest, bundle, 1 if bundle.alone else max_batch)

@@ -28,7 +28,7 @@ class Settings:
     log_folder: Path | None = None
     port: int = _setting(8080, 0, 65_535, "0 takes a free one and says which")
     threads: int = _setting(cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores")
-    max_batch: int = _setting(0, 0, 1_024, "texts in one run of the model; 0: 1 for an int8 bundle, 16 for others")
+    max_batch: int = _setting(16, 1, 1_024, "texts in one run of the model; an int8 bundle runs each by itself")
     max_wait_ms: float = _setting(
         0.0,
         0,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.register import lineage
+from components.register.logged_model import log_bundle
 from fineline import artifacts, ledger, registry, tracking, training_rows
 from fineline.bundle import open_bundle, predict
 from fineline.dataset import read_rows, read_splits, write_rows
@@ -276,6 +277,19 @@ def test_who_created_second_takes_the_first(bundle, report, splits, out, run_ste
         description=first.description,
     )
     assert (kept, list(versions())) == (1, [1])
+    assert server.get_logged_model(first.source.removeprefix("models:/"))
+
+
+def test_a_second_version_goes_with_the_model_that_was_logged_for_it(bundle, report, splits, out, run_step) -> None:
+    """As after the race above, where each process has logged the bundle for itself."""
+    assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
+    server = tracking.client()
+    first = server.get_model_version("tiny", "1")
+    source, model_id = log_bundle(bundle, artifacts.read_manifest(bundle), first.run_id)
+    described = {"run_id": first.run_id, "tags": first.tags, "description": first.description}
+    assert registry.create_version(server, "tiny", source=source, model_id=model_id, **described) == 1
+    left = server.search_logged_models(["0"])
+    assert [f"models:/{model.model_id}" for model in left] == [first.source]
 
 
 def test_a_server_that_fails_half_way_leaves_nothing_and_running_again_works(

@@ -22,6 +22,7 @@ from fineline.bundle import (
     probabilities,
     self_test,
 )
+from fineline.bundle import run as run_together
 from fineline.errors import ResourceError, UsageError
 from tests.conftest import PROJECT
 from tests.varied_model import write_model_artifact, write_varied_model
@@ -57,6 +58,15 @@ def test_answers_do_not_depend_on_batch_or_order(onnx: Path) -> None:
     assert np.abs(logits(bundle, TEXTS[::-1], 2, what="texts") - alone[::-1]).max() < 1e-4
     assert logits(bundle, []).shape == (0, 3)
     assert predict(bundle, []) == []
+
+
+def test_answers_of_int8_are_those_of_each_text_alone(bundle: Path) -> None:
+    opened = open_bundle(bundle, threads=1)
+    assert opened.config["precision"] == "int8"
+    alone = np.concatenate([logits(opened, [text]) for text in TEXTS])
+    assert np.array_equal(logits(opened, TEXTS, 64), alone)
+    together = run_together(opened, opened.tokenizer.encode_batch(TEXTS))
+    assert np.abs(together - alone).max() > 1e-4  # what this is there for
 
 
 def test_feed_pads_with_the_bundles_token_and_cuts_at_its_length(copied: Path) -> None:

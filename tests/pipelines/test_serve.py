@@ -60,9 +60,9 @@ def test_a_port_that_is_taken(bundle) -> None:
     assert f"cannot listen at 127.0.0.1 port {port}: Address already in use" in done.stderr
 
 
-def test_sigterm_says_not_ready_then_answers_what_was_accepted(bundle) -> None:
+def test_sigterm_says_not_ready_then_answers_what_was_accepted(fp32) -> None:
     arguments = ("--max-wait-ms", 1000, "--max-batch", 64, "--drain-seconds", 1.5, "--name", "tiny")
-    with serving(bundle, *arguments) as server, ThreadPoolExecutor(12) as pool:
+    with serving(fp32, *arguments) as server, ThreadPoolExecutor(12) as pool:
         early = [pool.submit(server.predict, f"card {number}", "pin") for number in range(8)]
         until(lambda: server.metric("fineline_queue_texts") > 0)
         server.process.send_signal(signal.SIGTERM)
@@ -80,9 +80,9 @@ def test_sigterm_says_not_ready_then_answers_what_was_accepted(bundle) -> None:
         assert server.process.stderr.read() == ""
 
 
-def test_requests_that_take_too_long_do_not_keep_it_from_ending(bundle) -> None:
+def test_requests_that_take_too_long_do_not_keep_it_from_ending(fp32) -> None:
     arguments = ("--max-wait-ms", 1000, "--max-batch", 64, "--shutdown-seconds", 0)
-    with serving(bundle, *arguments) as server, ThreadPoolExecutor(1) as pool:
+    with serving(fp32, *arguments) as server, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.post, "/predict", {"texts": ["card"]})
         until(lambda: server.metric("fineline_queue_texts") == 1)
         started = time.monotonic()
