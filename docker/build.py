@@ -1,4 +1,4 @@
-"""Builds the images, one per step and the MLflow server, and prints their sizes. Needs no package but this checkout.
+"""Builds the images (one per step, MLflow, serve, client) and prints their sizes. Needs no package but this checkout.
 
 python3 docker/build.py                            all of them; train and augment with CUDA
 python3 docker/build.py split --accelerator cpu    one of them
@@ -25,7 +25,7 @@ DOCKERFILE = PROJECT / "docker" / "Dockerfile"
 WHEELS = PROJECT / "build" / "wheels"
 ENGINES = ("docker", "podman")
 INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-BOUNDS = {"data": 900, "onnx": 700, "registry": 700, "promotion": 850}
+BOUNDS = {"data": 900, "onnx": 700, "registry": 700, "promotion": 850, "client": 500}
 """Environment to the largest size of its images, in MB (10^6 bytes). Promotion needs what onnx and registry need together."""
 ON_GPU = ("train", "augment")
 """The steps that use a GPU; export_onnx and evaluate judge what runs on a CPU."""

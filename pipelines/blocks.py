@@ -13,8 +13,9 @@ from pipelines.settings import Cluster
 from pipelines.summary import STEPS
 
 PARAMS = Path("params.yaml")
-BLOCKS = [*STEPS, "monitor", "decide"]
-"""The blocks of the steps: those of training in their order, then those that only retraining runs."""
+BLOCKS = list(STEPS)
+BLOCKS[BLOCKS.index("split") : BLOCKS.index("split")] = ["monitor", "decide"]
+"""The steps' blocks, in the order of the retraining pipeline; monitor and decide are its alone."""
 
 Blocks = dict[str, dict[str, Any]]
 

@@ -15,7 +15,7 @@ from fineline.step import guarded, quiet_libraries
 COMMANDS = {
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
     "serve": "serve a registered model or a bundle folder over HTTP: Open Inference Protocol v2 and /predict",
-    "compile": "the training pipeline as the package that Kubeflow Pipelines runs",
+    "compile": "the pipeline as the package that Kubeflow Pipelines runs",
     "run": "the compiled pipeline on this machine, in containers or as processes",
     "submit": "start the pipeline on a Kubeflow Pipelines server, and follow it",
     "schedule": "recurring runs on a Kubeflow Pipelines server: apply, list, pause, resume, delete",

@@ -1,4 +1,4 @@
-"""fineline compile: the training pipeline as the package that Kubeflow Pipelines runs."""
+"""fineline compile: a pipeline as the package that Kubeflow Pipelines runs."""
 
 import argparse
 import hashlib
@@ -11,23 +11,28 @@ from pipelines import blocks
 from pipelines.blocks import Blocks
 from pipelines.settings import Cluster
 
-OUT = Path("build/training.yaml")
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments: where to, and the parameters."""
-    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"where to write the package ({OUT})")
+    """The arguments: which pipeline, where to, and the parameters."""
+    add_pipeline(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the package (build/<pipeline>.yaml)")
     blocks.add_arguments(parser)
     parser.epilog = "example: fineline compile --set train.epochs=5 --set cluster.gpu_count=2"
 
 
 def run(flags: argparse.Namespace) -> int:
     """Writes the package."""
-    text = package(*blocks.read(flags.overrides, flags.params))
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    flags.out.write_text(text, encoding="utf-8")
-    print(f"{flags.out}  {version_name(text)}")
+    text = PIPELINES[flags.pipeline](*blocks.read(flags.overrides, flags.params))
+    out = flags.out or Path("build", f"{flags.pipeline}.yaml")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    print(f"{out}  {version_name(text)}")
     return 0
+
+
+def add_pipeline(parser: argparse.ArgumentParser) -> None:
+    """The argument --pipeline, one of PIPELINES."""
+    parser.add_argument("--pipeline", choices=list(PIPELINES), default="training", help="which pipeline (training)")
 
 
 def package(steps: Blocks, cluster: Cluster) -> str:
@@ -42,6 +47,10 @@ def retraining_package(steps: Blocks, cluster: Cluster) -> str:
     from pipelines.retraining import retraining_pipeline
 
     return compiled(retraining_pipeline(steps, cluster))
+
+
+PIPELINES = {"training": package, "retraining": retraining_package}
+"""The pipelines: by name, what compiles them."""
 
 
 def compiled(pipeline: Any) -> str:

@@ -12,11 +12,8 @@ from fineline.errors import UsageError
 from fineline.tracking import DEFAULT_EXPERIMENT
 from pipelines import blocks
 from pipelines.client import Server, ServerError
-from pipelines.compile import package, retraining_package, version_name
-from pipelines.summary import STEPS
+from pipelines.compile import PIPELINES, add_pipeline, version_name
 
-PIPELINES = {"training": package, "retraining": retraining_package}
-"""The pipelines that can be started: by name, what compiles them."""
 LARGEST_ARGUMENTS = 10_000
 """Bytes, as JSON, of all arguments of one run: MaxParameterBytes of the API server."""
 RULE = (
@@ -52,7 +49,7 @@ class Package:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what to run: --pipeline, --params, --set, --no-cache, and --experiment."""
-    parser.add_argument("--pipeline", choices=list(PIPELINES), default="training", help="which pipeline (training)")
+    add_pipeline(parser)
     blocks.add_arguments(parser)
     parser.add_argument("--no-cache", action="store_true", help="run every step, even when its result is in the cache")
     parser.add_argument(
@@ -80,7 +77,7 @@ def prepare(pipeline: str, overrides: Sequence[str], file: Path, cached: bool = 
     if not cached:
         _switch_cache_off(documents[0])
     text = yaml.dump_all(documents, sort_keys=True)  # as kfp does: what is unchanged has the same bytes
-    names = [step for step in STEPS if f"comp-{step.replace('_', '-')}" in documents[0]["components"]]
+    names = [step for step in blocks.BLOCKS if f"comp-{step.replace('_', '-')}" in documents[0]["components"]]
     return Package(
         text, documents[0]["pipelineInfo"]["name"], version_name(text), names, arguments, cluster.service_account
     )

@@ -36,7 +36,7 @@ def retraining_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) 
         site = Site(cluster, dict(zip(names, given, strict=True)))
         # A pipeline of its own: kfp's local runners take dsl.If on another task's output for false.
         with dsl.If(site.inputs["retrain"] == True, name="there-is-a-reason"):  # noqa: E712  kfp compiles the comparison
-            train_and_register(site, site.inputs["clean"], registration)
+            train_and_register(site, blocks["train"], site.inputs["clean"], registration)
 
     inside = {name: parameter.replace(default=inspect.Parameter.empty) for name, parameter in usual.items()}
     inside |= {"retrain": _input("retrain", bool), "clean": _input("clean", dsl.Input[dsl.Dataset])}

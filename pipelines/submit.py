@@ -12,7 +12,6 @@ from pipelines import client, packages
 from pipelines.client import Server, ServerError
 from pipelines.live import Table
 from pipelines.local import Task
-from pipelines.summary import STEPS
 
 _STATES = {
     "RUNNING": "running",
@@ -93,7 +92,7 @@ def _follow(server: Server, run_id: str, steps: list[str]) -> None:
     if found.state == "CANCELED":
         raise Preempted("the run was canceled", f"look at it: {address}")
     if found.state == "FAILED":
-        raise FinelineError(*_failure(found, server.namespace or client.INSTALLED_IN, address))
+        raise FinelineError(*_failure(found, steps, server.namespace or client.INSTALLED_IN, address))
 
 
 def _looks(server: Server, run_id: str, address: str) -> Iterator[Any]:
@@ -137,10 +136,11 @@ def _tasks(found: Any, steps: list[str]) -> Iterator[Task]:
 
 
 def _left_out(found: Any, steps: list[str]) -> Iterator[Task]:
-    """The steps that a run that succeeded did not take: those behind the gate, when it said no."""
+    """The steps that a run that succeeded did not take: those behind evaluate's gate or decide, when these said no."""
     begun = {task.name for task in _tasks(found, steps)}
+    why = "the gate said no" if "evaluate" in begun else "no reason to train"
     if found.state == "SUCCEEDED" and begun:
-        yield from (Task(name, "skipped", line="the gate said no") for name in steps if name not in begun)
+        yield from (Task(name, "skipped", line=why) for name in steps if name not in begun)
 
 
 def _step(display_name: str) -> str:
@@ -158,13 +158,13 @@ def _error(detail: Any) -> str:
     return next((" ".join(error.message.split()) for error in reversed(errors) if error and error.message), "")
 
 
-def _failure(found: Any, namespace: str, address: str) -> tuple[str, str]:
+def _failure(found: Any, steps: list[str], namespace: str, address: str) -> tuple[str, str]:
     """What failed and why, and where its log is."""
     failed = [detail for detail in _details(found) if detail.state == "FAILED"]
-    steps = [step for detail in failed if (step := _step(detail.display_name).removesuffix("_driver")) in STEPS]
+    names = [step for detail in failed if (step := _step(detail.display_name).removesuffix("_driver")) in steps]
     pods = [detail.pod_name for detail in failed if detail.pod_name and _POD.match(detail.display_name)]
     messages = [message for detail in [*failed, found] if (message := _error(detail))]
-    where = f" at {', '.join(dict.fromkeys(steps))}" if steps else ""
+    where = f" at {', '.join(dict.fromkeys(names))}" if names else ""
     what = f"the run failed{where}{': ' + messages[-1] if messages else ''}"
     if pods:
         return (

