@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODELS = ("champion", "challenger")
+OLD = "from before this version"
 SMALLER_IS_BETTER = ("log_loss", "ece")
 
 _DRAWS_AT_ONCE = 2_000_000  # about 100 MB while they are counted
@@ -33,14 +34,18 @@ def compare(
     targets: np.ndarray,
     probabilities: Probabilities,
     slices: Sequence[Slice] = (),
+    old: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Everything that is said about champion and challenger on rows with these `targets`, int64 (n,), as plain JSON values.
 
     `probabilities` are float64 (n, k) by model. Gives `rows`; `gained` and `lost` (right by the challenger or the champion
     only) with `p_superior`; `figures`: metric -> {champion, challenger, gain, low, high, error}, where gain is positive
     when the challenger is better, low and high are its one-sided bounds at alpha, and error its standard error; `parts`:
-    labels and slices, each with rows, accuracy by model, margin, p and, where it is judged, p adjusted for their number.
+    labels and slices, each with rows, accuracy by model, margin, p and, where it is judged, p adjusted for their number;
+    `forgetting`: the same of the rows `old`, bool (n,), which are a slice of their own too.
     """
+    if old is not None:
+        slices = [*slices, ("test rows", OLD, old)]
     right = {name: task.choices(probabilities[name]) == targets for name in MODELS}
     gained = int((right["challenger"] & ~right["champion"]).sum())
     lost = int((right["champion"] & ~right["challenger"]).sum())
@@ -52,6 +57,7 @@ def compare(
         "p_superior": mcnemar(gained, lost),
         "figures": _figures(params, task, labels, targets, probabilities),
         "parts": _parts(params, labels, targets, right, slices),
+        "forgetting": [] if old is None else _parts(params, labels, *_only(old, targets, right, slices)),
     }
 
 
@@ -147,6 +153,17 @@ def _resampled(
         name: {metric: np.concatenate([part[metric] for part in found]) for metric in params.metrics}
         for name, found in parts.items()
     }
+
+
+def _only(
+    rows: np.ndarray, targets: np.ndarray, right: Mapping[str, np.ndarray], slices: Sequence[Slice]
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[Slice]]:
+    """Targets, right answers and slices of the `rows`, bool (n,), alone."""
+    return (
+        targets[rows],
+        {name: answers[rows] for name, answers in right.items()},
+        [(what, value, member[rows]) for what, value, member in slices],
+    )
 
 
 def _parts(

@@ -37,10 +37,16 @@ class Meeting:
 
 
 def meet(
-    params: Params, bundles: Mapping[str, Bundle], rows: "pd.DataFrame", seen: Mapping[str, "pd.DataFrame | None"]
+    params: Params,
+    bundles: Mapping[str, Bundle],
+    rows: "pd.DataFrame",
+    seen: Mapping[str, "pd.DataFrame | None"],
+    old: np.ndarray,
 ) -> Meeting:
     """Both bundles on `rows` (id, text, labels, slice columns), without those that either has `seen` in its training.
 
+    `old`, bool (n,), are the rows that were in the test set before the challenger; where others joined with it, these are
+    also judged by themselves: what it may have forgotten.
     Raises UsageError when the bundles are of different tasks.
     """
     champion, challenger = (bundles[name] for name in MODELS)
@@ -51,10 +57,8 @@ def meet(
         )
     renamed = labels.read_map(params.label_map)
     known = {name: _seen(rows, seen[name]) for name in MODELS}
-    unseen = rows[
-        ~np.logical_or.reduce([mask for mask in known.values() if mask is not None] or [np.zeros(len(rows), bool)])
-    ]
-    unseen = unseen.reset_index(drop=True)
+    kept = ~np.logical_or.reduce([mask for mask in known.values() if mask is not None] or [np.zeros(len(rows), bool)])
+    unseen = rows[kept].reset_index(drop=True)
     written = challenger.task.strata(unseen).tolist()
     texts = unseen["text"].tolist()
     given = {name: probabilities(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
@@ -87,7 +91,9 @@ def meet(
         for name in MODELS
     }
     slices = comparison.slices_of(compared, params.slice_columns, params.max_slice_values)
-    found = comparison.compare(params, challenger.task, shared, targets, aligned, slices)
+    before = old[kept][on_shared]
+    apart = before if before.any() and not before.all() else None
+    found = comparison.compare(params, challenger.task, shared, targets, aligned, slices, apart)
     steps = np.linspace(0, len(texts) - 1, min(params.speed_texts, len(texts))).round().astype(int)
     costs = comparison.costs(bundles, [texts[i] for i in steps], params.speed_rounds)
     return Meeting(judge(params, found, costs), **meeting, found=found, costs=costs)

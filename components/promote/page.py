@@ -25,12 +25,13 @@ def render(content: Mapping[str, Any], meeting: Meeting, rows: "pd.DataFrame", p
     if found:
         sections += [
             report.section("The whole test set", *_figures(meeting, params)),
-            report.section("Labels and slices", *_parts(meeting)),
+            report.section("Labels and slices", *_parts(found["parts"])),
+            *_forgotten(found["forgetting"]),
             report.section("What it costs", *_costs(meeting)),
             report.section("Rows that only one of them answers right", *_differences(meeting, rows)),
         ]
     if meeting.forgetting:
-        sections.append(report.section("Labels that changed", *_forgetting(meeting)))
+        sections.append(report.section("Labels that changed", *_changed_labels(meeting)))
     sections.append(report.section("Test set", *_test_set(content, meeting)))
     verdict = content["verdict"]
     return report.page(
@@ -90,8 +91,16 @@ def _figures(meeting: Meeting, params: Params) -> tuple[str, str]:
     return drawn + report.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows), note
 
 
-def _parts(meeting: Meeting) -> tuple[str, str]:
-    parts = sorted(meeting.found["parts"], key=lambda part: part["challenger"] - part["champion"])
+def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
+    """The section on the rows that were there before the challenger, where others joined with it."""
+    if not parts:
+        return []
+    drawn, note = _parts(parts)
+    return [report.section("Forgetting: the test rows from before this version, alone", drawn, note)]
+
+
+def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:
+    parts = sorted(parts, key=lambda part: part["challenger"] - part["champion"])
     drawn = [part for part in parts if part["judged"]][:_PARTS_DRAWN]
     names = [f"{part['what']}: {part['name']}" for part in drawn]
     worse = [name for name, part in zip(names, drawn, strict=True) if part["worse"]]
@@ -150,7 +159,7 @@ def _differences(meeting: Meeting, rows: "pd.DataFrame") -> tuple[str, str]:
     return body, f"{len(shown):,} of {len(lost) + len(gained):,}, those that would be lost first."
 
 
-def _forgetting(meeting: Meeting) -> tuple[str, str]:
+def _changed_labels(meeting: Meeting) -> tuple[str, str]:
     def cell(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 

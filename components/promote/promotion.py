@@ -150,7 +150,7 @@ def _against(
         for model, number in (("champion", champion), ("challenger", version)):
             (there / model).mkdir(exist_ok=True)
             seen[model] = training_rows.read(server, registry.version_of(server, name, number), there / model)
-        meeting = meet(params, bundles, frozen, seen)
+        meeting = meet(params, bundles, frozen, seen, test_set.before(frozen, version))
     write_rows(meeting.answers, folder / artifacts.COMPARISON)
     added = _content(meeting)
     html = page.render({**content, **added}, meeting, frozen, params)

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fineline import artifacts, ledger
 from fineline.dataset import schema, write_rows
 from fineline.tasks import Task
@@ -27,6 +29,11 @@ _NOT_KEPT = ("split", "parent_id", "annotators", "method")
 def active(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The rows that are judged on: those that are not retired."""
     return rows[rows[RETIRED] == ""].reset_index(drop=True)
+
+
+def before(rows: "pd.DataFrame", version: int) -> np.ndarray:
+    """Which rows joined with an earlier version than `version`, bool (n,)."""
+    return (rows[JOINED].str.rpartition("/")[2].astype(int) < version).to_numpy()
 
 
 def join(

@@ -138,6 +138,28 @@ def test_figures_of_another_test_set_count_for_nothing(promote) -> None:
     assert frozen["joined"].tolist() == ["models:/words/1"] * 200 + ["models:/words/2"] * 100
 
 
+def test_who_learned_the_new_rows_and_forgot_old_ones_is_held_back(promote, tmp_path) -> None:
+    """A whole that gains hides what was lost: before it 90 % of the old rows were right, with it 75 %."""
+    promote("first", set(range(20)) | set(range(200, 290)), test=TEST[:200])
+    _, found, line = promote("second", set(range(50)), test=TEST[200:])
+    assert found["comparison"]["figures"]["accuracy"]["gain"] > 0.15
+    assert "test rows from before this version 0.900 to 0.750 of 200 rows" in line
+    assert (found["verdict"], found["moved"]) == ("hold", False)
+    whole, *rest = sorted(found["comparison"]["forgetting"], key=lambda part: -part["rows"])
+    assert (whole["what"], whole["rows"], whole["champion"], whole["challenger"]) == ("test rows", 200, 0.9, 0.75)
+    old = TEST[:200]["label"].value_counts()
+    assert {part["name"]: part["rows"] for part in rest if part["what"] == "label"} == old.to_dict()
+    page = (tmp_path / "second" / "promotion" / "report.html").read_text()
+    assert "Forgetting: the test rows from before this version, alone" in page
+
+
+def test_nothing_stands_alone_where_no_rows_joined(promote, tmp_path) -> None:
+    promote("first", some(60, 300))
+    _, found, _ = promote("second", some(15, 300))
+    assert found["comparison"]["forgetting"] == []
+    assert "Forgetting" not in (tmp_path / "second" / "promotion" / "report.html").read_text()
+
+
 def test_rows_that_a_model_has_seen_are_reported_and_left_out(promote) -> None:
     promote("first", some(60, 300), train=pd.concat([TRAIN, TEST[:30]]))
     seen_by_text = TEST[100:110].assign(
