@@ -77,11 +77,20 @@ def test_an_equal_output_is_left_untouched_only_where_asked_and_only_when_whole(
     assert artifacts.read_run(tmp_path / "out") != {"seconds": -1}
 
 
+def hide_a_change(folder: Path) -> None:
+    """Another file, and its sha256 in the manifest."""
+    (folder / "data.txt").write_text("b")
+    manifest = json.loads((folder / artifacts.MANIFEST).read_text())
+    manifest["files"]["data.txt"]["sha256"] = artifacts.sha256_file(folder / "data.txt")
+    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda folder: (folder / "data.txt").write_text("b"), "was changed after it was made"),
         (lambda folder: (folder / "data.txt").unlink(), "missing or was changed"),
+        (hide_a_change, "manifest.json was changed after it was made"),
         (lambda folder: (folder / artifacts.MANIFEST).write_text("{"), "not a fineline manifest"),
         (lambda folder: (folder / artifacts.MANIFEST).unlink(), "has no manifest.json"),
     ],
