@@ -44,7 +44,7 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     """Runs `step` with the command line `argv`; gives the exit code (see fineline.errors)."""
     flags = _parser(step).parse_args(argv)
     quiet_libraries()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
 
     def work() -> str:
@@ -75,8 +75,8 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
         return 0, work()
     except FinelineError as error:
         failure = error
-    except KeyboardInterrupt:
-        failure = Preempted("stopped by Ctrl-C", "run the same command again to go on")
+    except KeyboardInterrupt as stop:
+        failure = Preempted(f"stopped by {str(stop) or 'Ctrl-C'}", "run the same command again to go on")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOMEM):
             raise
@@ -95,6 +95,11 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
         print(f"{program}: to mend it: {failure.hint}", file=sys.stderr)
     sys.stderr.flush()
     return failure.code, None
+
+
+def terminate(_signal: int, _frame: Any) -> None:
+    """What SIGTERM does: the same as Ctrl-C, which no library catches by mistake, as many do with an Exception."""
+    raise KeyboardInterrupt("SIGTERM")
 
 
 def quiet_libraries() -> None:
@@ -144,7 +149,3 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         "--executor-input", metavar="JSON", help="on Kubeflow: {{$}}; executor_output.json is then written too"
     )
     return parser
-
-
-def _terminate(_signal: int, _frame: Any) -> None:
-    raise Preempted("stopped by SIGTERM", "run the same command again to go on")

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from fineline import __version__
-from fineline.step import guarded, quiet_libraries
+from fineline.step import guarded, quiet_libraries, terminate
 
 COMMANDS = {
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     called = next((argument for argument in arguments if not argument.startswith("-")), "")
     flags = _parser(called).parse_args(arguments)
     quiet_libraries()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files half written are removed
+    signal.signal(signal.SIGTERM, terminate)  # so that files half written are removed
     try:
         failed, code = guarded(
             lambda: importlib.import_module(f"pipelines.{flags.command}").run(flags), f"fineline {called}"
