@@ -25,7 +25,7 @@ DOCKERFILE = PROJECT / "docker" / "Dockerfile"
 WHEELS = PROJECT / "build" / "wheels"
 ENGINES = ("docker", "podman")
 INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-BOUNDS = {"data": 900, "onnx": 700, "registry": 700, "promotion": 850, "client": 500}
+BOUNDS = {"data": 900, "onnx": 700, "registry": 700, "promotion": 850, "client": 350}
 """Environment to the largest size of its images, in MB (10^6 bytes). Promotion needs what onnx and registry need together."""
 ON_GPU = ("train", "augment")
 """The steps that use a GPU; export_onnx and evaluate judge what runs on a CPU."""
