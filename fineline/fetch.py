@@ -4,7 +4,7 @@ import dataclasses
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fineline import artifacts, tracking
 from fineline.errors import ResourceError, UsageError
@@ -36,14 +36,27 @@ def alias(model: str) -> str:
     return (match["alias"] or "") if match else ""
 
 
+def model_version(server: Any, model: str) -> Any:
+    """The version that `model` names now, as MLflow gives it; None when there is none. Raises UsageError for another name."""
+    from mlflow.exceptions import MlflowException
+
+    match = _matched(model)
+    try:
+        if match["alias"]:
+            return server.get_model_version_by_alias(match["name"], match["alias"])
+        return server.get_model_version(match["name"], match["version"])
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise
+        return None
+
+
 def find(model: str) -> Version:
     """The version that models:/NAME@ALIAS or models:/NAME/VERSION names now.
 
     Raises UsageError when there is none, ResourceError when the registry does not answer.
     """
-    match = _ADDRESS.fullmatch(model)
-    if not match:
-        raise UsageError(f"{model} names no model", "write models:/NAME@ALIAS or models:/NAME/VERSION")
+    _matched(model)
     uri = tracking.tracking_uri()
     store = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
@@ -51,22 +64,12 @@ def find(model: str) -> Version:
             f"there is no model registry here: {store} does not exist",
             "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
         )
-    from mlflow.exceptions import MlflowException
-
     with server_errors():
-        server = tracking.client()
-        try:
-            if match["alias"]:
-                found = server.get_model_version_by_alias(match["name"], match["alias"])
-            else:
-                found = server.get_model_version(match["name"], match["version"])
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
-                raise
-            raise UsageError(
-                f"{model} is not in the registry {uri} ({str(error).splitlines()[0]})",
-                "'fineline summary' shows what was registered last; mlflow ui shows all",
-            ) from None
+        found = model_version(tracking.client(), model)
+    if found is None:
+        raise UsageError(
+            f"{model} is not in the registry {uri}", "'fineline status' shows what is; mlflow ui shows all"
+        )
     digest = found.tags.get(SHA256, "")
     if not digest:
         raise UsageError(f"{model} was not registered by fineline: it has no tag {SHA256}", "give another model")
@@ -111,3 +114,10 @@ def open_model(model: str, threads: int = 0) -> "Bundle":
     elif not folder.is_dir():
         raise UsageError(f"{model} is no folder", "give a bundle folder, models:/NAME@champion or models:/NAME/3")
     return open_bundle(folder, threads)
+
+
+def _matched(model: str) -> re.Match[str]:
+    match = _ADDRESS.fullmatch(model)
+    if not match:
+        raise UsageError(f"{model} names no model", "write models:/NAME@ALIAS or models:/NAME/VERSION")
+    return match

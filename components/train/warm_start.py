@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,11 @@ from typing import Any
 
 from components.train import ranks
 from components.train.params import Params
-from fineline import artifacts, models, registry, tracking, training_rows
+from fineline import artifacts, fetch, models, registry, tracking, training_rows
 from fineline.errors import ResourceError, UsageError
 
 TRAINED = "trained"
 """Folder of an MLflow run in which train keeps its model; `model` is the name of the bundle that register logs there."""
-
-_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +121,14 @@ def log(folder: Path, manifest: artifacts.Manifest, run_id: str) -> None:
 
 def _from_registry(address: str, folder: Path) -> Origin | None:
     """The model of models:/NAME@ALIAS or models:/NAME/VERSION, downloaded into `folder`; None for an alias of nothing."""
-    match = _REGISTERED.fullmatch(address)
-    if not match:
-        raise UsageError(
-            f"train.init_from = {address} names no model", "write models:/NAME@ALIAS or models:/NAME/VERSION"
-        )
     with registry.server_errors():
         server = tracking.client()
-        version = _version(server, match)
+        version = fetch.model_version(server, address)
+        if version is None and not fetch.alias(address):
+            raise UsageError(
+                f"train.init_from: {address} is not in the registry {tracking.tracking_uri()}",
+                "'fineline status' shows what is",
+            )
         if version is None:
             print(f"train: {address} names no version yet: starting from the pretrained model", file=sys.stderr)
             return None
@@ -150,24 +146,6 @@ def _from_registry(address: str, folder: Path) -> Origin | None:
         raise ResourceError(f"{name}: the model in its run is not the one that was trained", "its files were changed")
     seen = None if rows is None else frozenset(rows.loc[rows["split"] == "train", "id"])
     return Origin(trained, seen=seen, name=name)
-
-
-def _version(server: Any, address: re.Match[str]) -> Any:
-    """The version in the registry, or None for an alias that points to none. Raises UsageError for a number of none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if address["alias"]:
-            return server.get_model_version_by_alias(address["name"], address["alias"])
-        return server.get_model_version(address["name"], address["version"])
-    except MlflowException as error:
-        if error.error_code not in _ABSENT:
-            raise
-        if address["alias"]:
-            return None
-        raise UsageError(
-            f"{address[0]} is not in the registry {tracking.tracking_uri()}", "'fineline status' shows what is"
-        ) from None
 
 
 def _labels_of_head(found: Origin, params: Params, task: str) -> tuple[str, ...]:
