@@ -1,0 +1,40 @@
+"""A step that is stopped says so, with its exit code, whatever code it is in."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+SWALLOWS_EVERYTHING = """
+import sys, time
+from fineline.params import StepParams
+from fineline.step import Step, main
+
+class Params(StepParams):
+    pass
+
+def run(*, params, thing):
+    print("begun", flush=True)
+    try:
+        time.sleep(60)
+    except Exception:  # as torch's exporter does
+        return "went on"
+
+sys.exit(main(Step(name="sleep", summary="sleeps", load=lambda: (Params, run), outputs={"thing": "nothing"})))
+"""
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_ends_it_where_a_library_catches_every_exception(number: int, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SWALLOWS_EVERYTHING, "--thing", str(tmp_path / "thing"), "--params", "{}"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert error == f"sleep: error: stopped by {said}\nsleep: to mend it: run the same command again to go on\n"
