@@ -1,5 +1,6 @@
 """Which split each row goes to: stratified, or by time; whole groups of rows only."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,29 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+_KEPT_BACK = 0.05  # of the room for groups of several labels: the last ones even out what the others left uneven
+
+
 def stratified(
-    groups: np.ndarray, labels: np.ndarray, shares: Sequence[float], seed: int, fixed: "np.ndarray | None" = None
+    groups: np.ndarray,
+    labels: np.ndarray,
+    shares: Sequence[float],
+    keys: Sequence[str],
+    seed: int,
+    fixed: "np.ndarray | None" = None,
 ) -> np.ndarray:
     """Split number of each row, int64 (n,), such that each split holds its share of every label as nearly as it can.
 
-    `groups` and `labels` are int64 (n,), numbered from 0; `shares` sum to 1; rows of groups in `fixed`, bool (n,), go to
-    split 0. Iterative stratification (Sechidis et al. 2011, On the stratification of multi-label data) carried over to
-    groups: the largest group first, each goes where it brings the label shares nearest to what is asked (squared
-    difference of shares), then the share of all rows. A label with as many groups as there are splits, or more, gets at
-    least one row in each. Rounding is the only deviation as long as enough groups are small.
+    `groups` and `labels` are int64 (n,), numbered from 0; `shares` sum to 1; `keys` name the rows, or their
+    groups, the same in every dataset that they are part of; rows of groups in `fixed`, bool (n,), go to split 0.
+
+    A group's key and `seed` say which split is its home, by a hash. The largest group first, then by that hash, each goes
+    home, as long as there is room for its labels; so most rows stay where they are while the dataset grows, and what a
+    model was tested on does not become what the next one learns from. Who finds no room goes where it brings the label
+    shares nearest to what is asked (squared difference of shares), then the share of all rows: iterative stratification
+    (Sechidis et al. 2011, On the stratification of multi-label data), carried over to groups. A label with as many groups
+    as there are splits, or more, gets at least one row in each. Rounding is the only deviation as long as enough groups
+    are small.
     """
     table = _count_table(groups, labels)
     sizes = np.asarray(table.sum(axis=1)).ravel()
@@ -32,8 +46,9 @@ def stratified(
     unassigned = np.bincount(table.indices, minlength=table.shape[1])  # groups that hold the label
     split_of = np.zeros(table.shape[0], dtype=np.int64)
 
-    order = np.random.default_rng(seed).permutation(table.shape[0])
-    order = order[np.argsort(-sizes[order], kind="stable")]
+    places = _places(groups, keys, seed)
+    homes = np.searchsorted(np.cumsum(shares)[:-1], places, side="right")
+    order = np.lexsort([places, -sizes])
     is_fixed = np.zeros(table.shape[0], dtype=bool)
     if fixed is not None:
         is_fixed[groups[fixed]] = True
@@ -49,7 +64,10 @@ def stratified(
             if lacking.any():
                 cost[~lacking.any(axis=1)] = np.inf
             best = np.flatnonzero(cost <= cost.min() + 1e-12)
-            chosen = int(best[np.argmin((have_total - wanted_total)[best])])
+            home = homes[group]
+            room = wanted[home, label] * (1 if len(label) == 1 else 1 - _KEPT_BACK)
+            at_home = cost[home] < np.inf and (have[home, label] + count / 2 <= room).all()
+            chosen = int(home if at_home else best[np.argmin((have_total - wanted_total)[best])])
         split_of[group] = chosen
         have[chosen, label] += count
         have_total[chosen] += sizes[group]
@@ -87,6 +105,19 @@ def timestamps(rows: "pd.DataFrame") -> "pd.Series":
             "write times as ISO 8601 (2026-11-30T08:15:00Z) or as numbers, or use mode: stratified",
         )
     return parsed
+
+
+def _places(groups: np.ndarray, keys: Sequence[str], seed: int) -> np.ndarray:
+    """A number from 0 to 1 for each group, float64: even, and the same as long as the group keeps its first row.
+
+    Which row is a group's first is decided by one part of the rows' hashes, the number by another: of the same part, large
+    groups would have small numbers.
+    """
+    hashes = [hashlib.sha256(f"{seed} {key}".encode()).digest()[:16] for key in keys]
+    ranks, numbers = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2).T
+    order = np.lexsort([ranks, groups])
+    first = order[np.unique(groups[order], return_index=True)[1]]
+    return numbers[first] / 2.0**64
 
 
 def _count_table(groups: np.ndarray, labels: np.ndarray) -> "csr_array":

@@ -26,7 +26,10 @@ class Params(StepParams):
         "divided as (1 - validation_share - test_share) : validation_share.",
     )
     seed: int = Field(
-        13, ge=0, description="Decides which groups of rows go where, 0 or more; used by mode stratified."
+        13,
+        ge=0,
+        description="Decides which groups of rows go where, 0 or more; used by mode stratified. With the same seed most "
+        "rows stay in their split while the dataset grows.",
     )
     near_duplicate_threshold: float = Field(
         0.8,

@@ -77,7 +77,7 @@ def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str,
         split = by_time(groups, timestamps(rest), shares)
     else:
         rare = rare_labels(groups, labels, len(shares))
-        split = _stratify(groups, labels, shares, rare, params)
+        split = _stratify(groups, labels, shares, _keys(rest, params.use_group), rare, params)
 
     parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
     if is_test.any():
@@ -112,7 +112,12 @@ def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str
 
 
 def _stratify(
-    groups: np.ndarray, labels: np.ndarray, shares: Sequence[float], rare: dict[str, dict[str, int]], params: Params
+    groups: np.ndarray,
+    labels: np.ndarray,
+    shares: Sequence[float],
+    keys: np.ndarray,
+    rare: dict[str, dict[str, int]],
+    params: Params,
 ) -> np.ndarray:
     """Split number of each row, or DROPPED, after the policy for the `rare` labels."""
     if rare and params.rare_label == "reject":
@@ -126,8 +131,15 @@ def _stratify(
     group_numbers = np.unique(groups[kept], return_inverse=True)[1]
     label_numbers = np.unique(labels[kept], return_inverse=True)[1]
     if kept.any():
-        split[kept] = stratified(group_numbers, label_numbers, shares, params.seed, is_rare[kept])
+        split[kept] = stratified(group_numbers, label_numbers, shares, keys[kept].tolist(), params.seed, is_rare[kept])
     return split
+
+
+def _keys(rows: "pd.DataFrame", use_group: bool) -> np.ndarray:
+    """What names each row in every dataset: its group where it has one, else its id; objects (n,)."""
+    if use_group and "group" in rows:
+        return rows["group"].where(rows["group"].fillna("") != "", rows["id"]).to_numpy(dtype=object)
+    return rows["id"].to_numpy(dtype=object)
 
 
 def _check(rows: "pd.DataFrame", params: Params, task: Task) -> None:

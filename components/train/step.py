@@ -44,7 +44,8 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
         fitting.quiet()
         old = replay.seen(rows["train"], origin.seen or frozenset())
         chosen = replay.replayed(old, params.replay_share, params.seed)
-        began = _beginning(origin, labels, old, chosen)
+        tested = replay.seen(rows["test"], origin.seen or frozenset())
+        began = _beginning(origin, labels, old, chosen, tested)
         all_texts = rows["train"]["text"].to_numpy()
         held = all_texts[old if old.any() else ~old].tolist()
         texts = {"train": all_texts[chosen].tolist(), "validation": rows["validation"]["text"].tolist()}
@@ -153,8 +154,13 @@ def _recorded(
     return contextlib.nullcontext()
 
 
-def _beginning(origin: Origin, labels: Sequence[str], old: np.ndarray, chosen: np.ndarray) -> dict[str, int]:
-    """What a warm start has to begin with, as figures; said in one line too. Raises UsageError when no row is left."""
+def _beginning(
+    origin: Origin, labels: Sequence[str], old: np.ndarray, chosen: np.ndarray, tested: np.ndarray
+) -> dict[str, int]:
+    """What a warm start has to begin with, as figures; said in one line too. Raises UsageError when no row is left.
+
+    `tested` says which test rows `origin` has seen, bool (n,).
+    """
     if not origin.warm:
         return {}
     if not chosen.any():
@@ -167,9 +173,16 @@ def _beginning(origin: Origin, labels: Sequence[str], old: np.ndarray, chosen: n
     told = f"its training rows are not recorded: all {len(old):,} are used"
     if origin.seen is not None:
         figures |= {"rows_replayed": int((old & chosen).sum()), "rows_new": int((~old).sum())}
+        figures["test_rows_seen"] = int(tested.sum())
         told = f"{figures['rows_new']:,} new rows and {figures['rows_replayed']:,} of the {old.sum():,} it has seen"
     if ranks.first():
         print(f"train: goes on from {origin.name}: {kept} of {len(labels)} labels known; {told}", file=sys.stderr)
+        if tested.any():
+            print(
+                f"train: {tested.sum():,} of {len(tested):,} test rows were training rows of {origin.name}: "
+                "evaluate's figures will be too good by as many; promote leaves them out",
+                file=sys.stderr,
+            )
     return figures
 
 

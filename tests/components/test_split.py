@@ -136,11 +136,32 @@ def test_groups_of_mixed_labels_are_spread_evenly() -> None:
     labels = rng.choice(20, 4000, p=np.arange(1, 21) / 210)
     groups = np.unique(rng.integers(0, 900, 4000), return_inverse=True)[1]
     shares = [0.7, 0.1, 0.2]
-    split = stratified(groups, labels, shares, seed=13)
+    split = stratified(groups, labels, shares, [str(n) for n in range(4000)], seed=13)
     assert len(np.unique(np.stack([groups, split]), axis=1).T) == groups.max() + 1  # no group on two sides
     for label in range(20):
         counts = np.bincount(split[labels == label], minlength=3)
         assert np.abs(counts - np.array(shares) * counts.sum()).max() <= max(1.0, 0.01 * counts.sum())
+
+
+@pytest.mark.parametrize("per_group", [1, 4])
+def test_most_rows_stay_in_their_split_while_the_dataset_grows(per_group: int) -> None:
+    """Drawn anew, 80 % of the rows that were the test would leave it."""
+    rng = np.random.default_rng(0)
+    count, shares = 3000, [0.7, 0.1, 0.2]
+    labels = rng.choice(10, count, p=np.arange(1, 11) / 55)
+    groups = np.unique(rng.integers(0, count // per_group, count), return_inverse=True)[1]
+    keys = [f"group {n}" for n in groups]
+    after = stratified(groups, labels, shares, keys, seed=13)
+    for part in (500, 1500, 2500):
+        first = np.unique(groups[:part], return_inverse=True)[1]
+        before = stratified(first, labels[:part], shares, keys[:part], seed=13)
+        was_test = before == 2
+        assert was_test.sum() == pytest.approx(0.2 * part, abs=5)
+        assert (after[:part][was_test] == 2).mean() > (0.75 if part == 500 else 0.85)
+        assert (after[:part] == before).mean() > 0.85
+    assert np.abs(np.bincount(after) / count - shares).max() < 0.005
+    other = stratified(groups, labels, shares, keys, seed=14)
+    assert (after == other).mean() < 0.65
 
 
 def test_a_label_with_three_groups_is_in_every_split(run_step: RunStep, tmp_path: Path) -> None:

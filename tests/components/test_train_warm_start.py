@@ -144,6 +144,20 @@ def test_replay_trains_on_new_rows_and_a_share_of_those_seen(
     assert "no rows to train on: models:/tiny/2 has seen all 56" in error
 
 
+def test_test_rows_that_the_champion_has_learned_are_said(
+    champion: Path, run_step: RunStep, rows: pd.DataFrame, splits: Path, tmp_path: Path
+) -> None:
+    tested = set(read_splits(splits)["test"]["id"])
+    record = write_splits(tmp_path / "record", rows[::-1])  # it learned from the end, where the tests are
+    assert tested <= set(read_splits(record)["train"]["id"])
+    register(artifacts.read_run_id(champion), splits=record)
+    params = {**FAST, "init_from": "models:/tiny@champion"}
+    code, _, error = run_step("train", params, splits=splits, model=tmp_path / "next")
+    assert code == 0, error
+    assert f"train: {len(tested)} of {len(tested)} test rows were training rows of models:/tiny/2" in error
+    assert artifacts.verify(tmp_path / "next").figures["test_rows_seen"] == len(tested)
+
+
 def test_which_rows_are_replayed() -> None:
     rows = pd.DataFrame({"id": [f"r{i}" for i in range(10)], "parent_id": [None] * 8 + ["r0", "r7"]})
     old = replay.seen(rows, {f"r{i}" for i in range(6)})
