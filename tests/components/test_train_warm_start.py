@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from components.train import replay, warm_start
 from fineline import artifacts, training_rows
+from fineline.dataset import read_splits
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
 from tests.conftest import make_rows, write_model, write_splits
