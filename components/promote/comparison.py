@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODELS = ("champion", "challenger")
-OLD = "from before this version"
+OLD = "older"
 SMALLER_IS_BETTER = ("log_loss", "ece")
 
 _DRAWS_AT_ONCE = 2_000_000  # about 100 MB while they are counted

@@ -96,7 +96,8 @@ def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
     if not parts:
         return []
     drawn, note = _parts(parts)
-    return [report.section("Forgetting: the test rows from before this version, alone", drawn, note)]
+    explained = f"Those that were in the test set before rows joined with this version. {note}"
+    return [report.section("Forgetting: the older test rows alone", drawn, explained)]
 
 
 def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:

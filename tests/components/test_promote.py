@@ -143,14 +143,14 @@ def test_who_learned_the_new_rows_and_forgot_old_ones_is_held_back(promote, tmp_
     promote("first", set(range(20)) | set(range(200, 290)), test=TEST[:200])
     _, found, line = promote("second", set(range(50)), test=TEST[200:])
     assert found["comparison"]["figures"]["accuracy"]["gain"] > 0.15
-    assert "test rows from before this version 0.900 to 0.750 of 200 rows" in line
+    assert "test rows older 0.900 to 0.750 of 200 rows" in line
     assert (found["verdict"], found["moved"]) == ("hold", False)
     whole, *rest = sorted(found["comparison"]["forgetting"], key=lambda part: -part["rows"])
     assert (whole["what"], whole["rows"], whole["champion"], whole["challenger"]) == ("test rows", 200, 0.9, 0.75)
     old = TEST[:200]["label"].value_counts()
     assert {part["name"]: part["rows"] for part in rest if part["what"] == "label"} == old.to_dict()
     page = (tmp_path / "second" / "promotion" / "report.html").read_text()
-    assert "Forgetting: the test rows from before this version, alone" in page
+    assert "Forgetting: the older test rows alone" in page
 
 
 def test_nothing_stands_alone_where_no_rows_joined(promote, tmp_path) -> None:
