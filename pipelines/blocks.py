@@ -13,8 +13,7 @@ from pipelines.settings import Cluster
 from pipelines.summary import STEPS
 
 PARAMS = Path("params.yaml")
-BLOCKS = list(STEPS)
-BLOCKS[BLOCKS.index("split") : BLOCKS.index("split")] = ["monitor", "decide"]
+BLOCKS = [*list(STEPS)[:2], "monitor", "decide", *list(STEPS)[2:]]
 """The steps' blocks, in the order of the retraining pipeline; monitor and decide are its alone."""
 
 Blocks = dict[str, dict[str, Any]]
