@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 DATA = "data.parquet"
 SPLITS = ("train", "validation", "test")
 ROW_GROUP = 50_000
+ALL_KEPT = "*"
+
+_OWN = ("id", "text", "group", "annotators", "time", "split", "parent_id", "method")
 
 
 def schema(task: Task, optional: Sequence[str] = (), keep: Sequence[str] = ()) -> "pa.Schema":
@@ -48,6 +51,22 @@ def read_rows(path: Path) -> "pd.DataFrame":
 def read_splits(folder: Path) -> "dict[str, pd.DataFrame]":
     """train, validation and test rows of a splits folder."""
     return {name: read_rows(folder / f"{name}.parquet") for name in SPLITS}
+
+
+def chosen_columns(rows: "pd.DataFrame", names: Sequence[str], task: Task, parameter: str) -> list[str]:
+    """The columns of `rows` that `parameter` names; for [ALL_KEPT] those that ingest.keep_columns kept.
+
+    Raises UsageError for a column that is not there.
+    """
+    if list(names) == [ALL_KEPT]:
+        own = {*_OWN, *(field.name for field in task.fields())}
+        return [str(column) for column in rows if column not in own]
+    if missing := [name for name in names if name not in rows]:
+        raise UsageError(
+            f"{parameter}: the rows have no column {', '.join(missing)}",
+            f"they have {', '.join(map(str, rows))}; ingest.keep_columns keeps further ones",
+        )
+    return list(names)
 
 
 def write_rows(rows: "pd.DataFrame", path: Path, schema: "pa.Schema | None" = None) -> None:

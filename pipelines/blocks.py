@@ -75,7 +75,7 @@ def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cl
 
 
 def _parsed(override: str) -> dict[str, Any]:
-    """'train.epochs=5' as {'train': {'epochs': 5}}."""
+    """'train.epochs=5' as {'train': {'epochs': 5}}; nothing after '=' is an empty text."""
     import yaml
 
     name, equals, text = override.partition("=")
@@ -83,7 +83,7 @@ def _parsed(override: str) -> dict[str, Any]:
     if not equals or len(parts) < 2 or not all(parts):
         raise UsageError(f"--set {override} is not BLOCK.NAME=VALUE", "for instance --set train.epochs=5")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(text) if text else ""  # as dvc exp run -S does
     except yaml.YAMLError as error:
         raise UsageError(
             f"--set {override}: {str(error).splitlines()[0]}", "quote the value as YAML wants it"

@@ -21,7 +21,8 @@ class Params(StepParams):
     )
     slice_columns: list[str] = Field(
         [],
-        description="Columns of the test rows by whose values the results are broken down, such as [channel]. [] = none.",
+        description="Columns of the test rows by whose values the results are broken down, such as [channel]. ['*'] = all "
+        "that ingest.keep_columns kept, [] = none.",
     )
     max_slice_values: int = Field(
         12, ge=1, le=100, description="Values of a slice column shown, the most frequent first; the rest is one slice."

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.evaluate.bootstrap import intervals, resample
-from fineline.errors import UsageError
 from fineline.tasks import Task
 
 if TYPE_CHECKING:
@@ -22,16 +21,7 @@ BELOW = "below the whole"
 def named_slices(
     rows: "pd.DataFrame", columns: Sequence[str], most: int, tokens: np.ndarray, max_length: int
 ) -> list[tuple[str, str, np.ndarray]]:
-    """(what, value, rows as bool (n,)) of each slice: the values of `columns`, quartiles of `tokens`, truncated or not.
-
-    Raises UsageError for a column that the rows do not have.
-    """
-    unknown = [column for column in columns if column not in rows]
-    if unknown:
-        raise UsageError(
-            f"evaluate.slice_columns: the test rows have no column {', '.join(unknown)}",
-            f"columns: {', '.join(map(str, rows))}; further ones are kept by the parameters of ingest",
-        )
+    """(what, value, rows as bool (n,)) of each slice: the values of `columns`, quartiles of `tokens`, truncated or not."""
     found = [(column, *part) for column in columns for part in _values(rows[column], most)]
     found += [(LENGTH, *part) for part in _quartiles(tokens)]
     longer = tokens > max_length

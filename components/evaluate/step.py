@@ -14,7 +14,7 @@ from fineline import artifacts, tracking
 from fineline.artifacts import Manifest
 from fineline.bundle import TOKENIZER, open_bundle
 from fineline.bundle import probabilities as bundle_probabilities
-from fineline.dataset import read_splits, write_rows
+from fineline.dataset import chosen_columns, read_splits, write_rows
 from fineline.errors import UsageError
 from fineline.tasks import get_task
 
@@ -98,7 +98,8 @@ def _evaluate(params: Params, bundle: Any, model: Path, config: Mapping[str, Any
     texts = test["text"].tolist()
     task.targets(test, labels)  # an unknown label is better found before the models run than after
     tokens = token_counts(bundle.folder / TOKENIZER, texts)
-    slices = named_slices(test, params.slice_columns, params.max_slice_values, tokens, bundle.config["max_length"])
+    columns = chosen_columns(test, params.slice_columns, task, "evaluate.slice_columns")
+    slices = named_slices(test, columns, params.max_slice_values, tokens, bundle.config["max_length"])
     logits = trained_logits(model, task, labels, config["max_length"], texts, params.batch_size)
     probabilities = {
         SHIPPED: bundle_probabilities(bundle, texts, params.batch_size, what="shipped model"),

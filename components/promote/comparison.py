@@ -63,12 +63,6 @@ def compare(
 
 def slices_of(rows: "pd.DataFrame", columns: Sequence[str], most: int) -> list[Slice]:
     """(column, value, rows as bool (n,)) of the `most` frequent values of each column; rows without a value are in none."""
-    unknown = [column for column in columns if column not in rows]
-    if unknown:
-        raise UsageError(
-            f"promote.slice_columns: the test rows have no column {', '.join(unknown)}",
-            f"columns: {', '.join(map(str, rows))}; further ones are kept by the parameters of ingest",
-        )
     found = []
     for column in columns:
         values = rows[column].dropna().astype(str)

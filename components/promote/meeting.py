@@ -9,9 +9,12 @@ import numpy as np
 from components.promote import comparison, labels
 from components.promote.comparison import MODELS
 from components.promote.params import Params
+from components.promote.test_set import JOINED
 from components.promote.verdict import HOLD, judge
 from fineline.bundle import Bundle, probabilities
+from fineline.dataset import chosen_columns
 from fineline.errors import UsageError
+from fineline.test_set import RETIRED
 from fineline.training_rows import text_hashes
 
 if TYPE_CHECKING:
@@ -90,7 +93,9 @@ def meet(
         name: labels.on_shared(given[name][on_shared], bundles[name].labels, renamed, shared, targets)
         for name in MODELS
     }
-    slices = comparison.slices_of(compared, params.slice_columns, params.max_slice_values)
+    rows_as_split = compared.drop(columns=[JOINED, RETIRED])
+    columns = chosen_columns(rows_as_split, params.slice_columns, challenger.task, "promote.slice_columns")
+    slices = comparison.slices_of(compared, columns, params.max_slice_values)
     before = old[kept][on_shared]
     apart = before if before.any() and not before.all() else None
     found = comparison.compare(params, challenger.task, shared, targets, aligned, slices, apart)

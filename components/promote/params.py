@@ -67,7 +67,8 @@ class Params(StepParams):
     seed: int = Field(13, ge=0, description="Seed of the bootstrap.")
     slice_columns: list[str] = Field(
         [],
-        description="Columns of the test rows by whose values the models are compared, such as [channel]. [] = none.",
+        description="Columns of the test rows by whose values the models are compared, such as [channel]. ['*'] = all that "
+        "ingest.keep_columns kept, [] = none.",
     )
     max_slice_values: int = Field(
         12, ge=1, le=100, description="Values of a slice column that are judged, the most frequent first."

@@ -87,8 +87,8 @@ class Params(StepParams):
     )
     reference_columns: list[str] = Field(
         default_factory=list,
-        description="Columns of those rows that are kept too, such as [channel]: monitor then compares each of "
-        "their values. [] = none.",
+        description="Columns of those rows whose values the bundle keeps too, such as [channel]: monitor then compares each. "
+        "['*'] = all that ingest.keep_columns kept, [] = none.",
     )
 
     @model_validator(mode="after")

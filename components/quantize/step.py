@@ -13,7 +13,7 @@ from components.quantize.candidates import FP32, Candidate
 from components.quantize.params import Params
 from fineline import artifacts, reference, tracking
 from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
-from fineline.dataset import read_splits
+from fineline.dataset import chosen_columns, read_splits
 from fineline.errors import UsageError
 from fineline.tasks import get_task
 
@@ -37,6 +37,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
     parts = read_splits(splits)
     rows = parts["validation"]
     held_out = _held_out(params, rows, parts["test"])
+    columns = chosen_columns(held_out, params.reference_columns, task, "quantize.reference_columns")
     texts, targets = rows["text"].tolist(), task.targets(rows, labels)
     with artifacts.output(bundle) as folder:
         work = folder / "candidates"
@@ -61,7 +62,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
             kept = reference.features(
                 open_bundle(folder, threads=1),
                 held_out["text"].tolist(),
-                held_out[params.reference_columns],
+                held_out[columns],
                 "reference",
             )
             reference.write(kept, folder)
@@ -156,15 +157,10 @@ def _config(onnx: Path, splits: Path) -> dict[str, Any]:
 
 
 def _held_out(params: Params, validation: "pd.DataFrame", test: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows that the reference is made of. Raises UsageError for a column that they have not."""
+    """The rows that the reference is made of."""
     import pandas as pd
 
     rows = pd.concat([validation, test], ignore_index=True)
-    if missing := [name for name in params.reference_columns if name not in rows]:
-        raise UsageError(
-            f"quantize.reference_columns names {', '.join(missing)}, which the splits have not",
-            f"they have {', '.join(map(str, rows.columns))}; ingest.keep_columns keeps further ones",
-        )
     if len(rows) <= params.reference_rows:
         return rows
     return rows.sample(params.reference_rows, random_state=_REFERENCE_SEED).sort_index()

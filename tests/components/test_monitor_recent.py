@@ -210,7 +210,7 @@ def test_a_row_does_not_depend_on_its_neighbours(watched: Path) -> None:
 
 @pytest.mark.parametrize(
     ("params", "words"),
-    [({"reference_columns": ["region"]}, "reference_columns names region, which the splits have not"), ({}, "")],
+    [({"reference_columns": ["region"]}, "quantize.reference_columns: the rows have no column region"), ({}, "")],
 )
 def test_quantize_draws_the_reference(
     watched: Path, tmp_path: Path, run_step: RunStep, params: dict, words: str

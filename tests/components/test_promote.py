@@ -260,7 +260,7 @@ def test_a_self_test_that_fails_leaves_everything_as_it_was(promote, run_step, t
         ({"metrics": []}, "promote.metrics"),
         ({"metrics": ["accuracy", "accuracy"]}, "each figure once"),
         ({"metrics": ["bleu"]}, "the task has no bleu"),
-        ({"slice_columns": ["country"]}, "the test rows have no column country"),
+        ({"slice_columns": ["country"]}, "the rows have no column country"),
         ({"label_map": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
     ],
 )
