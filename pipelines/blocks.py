@@ -83,7 +83,7 @@ def _parsed(override: str) -> dict[str, Any]:
     if not equals or len(parts) < 2 or not all(parts):
         raise UsageError(f"--set {override} is not BLOCK.NAME=VALUE", "for instance --set train.epochs=5")
     try:
-        value = yaml.safe_load(text) if text else ""  # as dvc exp run -S does
+        value: Any = yaml.safe_load(text) if text else ""  # as dvc exp run -S does
     except yaml.YAMLError as error:
         raise UsageError(
             f"--set {override}: {str(error).splitlines()[0]}", "quote the value as YAML wants it"

@@ -1,5 +1,6 @@
 """fineline serve: what it refuses before it listens, and how it ends."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -11,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fineline.serving.server import _listen
+from fineline.serving.settings import Settings
 from pipelines.cli import main
 from tests.conftest import files_of
 from tests.serving import REFUSE_TORCH, command, serving, until, variant
@@ -89,6 +92,21 @@ def test_requests_that_take_too_long_do_not_keep_it_from_ending(fp32) -> None:
         assert server.stop() == 0
         assert time.monotonic() - started < 5
         waiting.exception(60)
+
+
+def test_answers_are_sent_at_once_and_not_held_for_an_acknowledgement() -> None:
+    async def held_back() -> int:
+        accepted = asyncio.get_running_loop().create_future()
+        with _listen(Settings("unused", port=0)) as listener:
+            server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener)
+            async with server:
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                connection = (await accepted).get_extra_info("socket")
+                nodelay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                writer.close()
+                return nodelay
+
+    assert asyncio.run(held_back())
 
 
 def test_a_second_signal_hastens_the_end(bundle) -> None:
