@@ -101,7 +101,7 @@ def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str
     """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar.
 
     int8 runs each text by itself: it rounds activations by the range of the whole batch, so that an answer would depend on
-    its neighbours, and a batch is no faster (docs/decisions/0002-onnx-export.md).
+    its neighbours, and a batch is no faster (docs/decisions/0005-int8-one-text-at-a-time.md).
     """
     return _outputs(bundle, [bundle.task.output], bundle.tokenizer.encode_batch(list(texts)), batch_size, what)[0]
 
