@@ -8,7 +8,6 @@ from components.evaluate import bootstrap, gate, plots
 from components.evaluate.evaluation import Evaluation, confused_pairs, evaluation, mistakes
 from components.evaluate.params import Params
 from components.evaluate.slices import BELOW, WORST, named_slices, score_slices
-from fineline.errors import UsageError
 from fineline.tasks import get_task
 
 TASK = get_task("single_label")
@@ -128,12 +127,6 @@ def test_the_worst_slice_is_marked_and_small_ones_are_not() -> None:
     assert [entry["mark"] for entry in found] == ["", f"{WORST}, {BELOW}", "", ""]
     assert [entry["figures"]["accuracy"] for entry in found] == pytest.approx([0, 0.7, 1, 200 / 240], abs=1e-6)
     assert found[1]["intervals"]["accuracy"][0] < 0.7 < found[1]["intervals"]["accuracy"][1]
-
-
-def test_unknown_slice_column_names_what_there_is() -> None:
-    with pytest.raises(UsageError) as caught:
-        named_slices(pd.DataFrame({"id": ["1"], "channel": ["app"]}), ["chanel"], 5, np.array([1]), 8)
-    assert "id, channel" in caught.value.hint
 
 
 PER_LABEL = {"a": {"f1": 0.9, "support": 40}, "b": {"f1": 0.4, "support": 10}, "c": {"f1": 0.0, "support": 9}}

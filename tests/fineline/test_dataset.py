@@ -23,8 +23,9 @@ def test_all_that_were_kept_are_those_that_no_step_knows() -> None:
     assert chosen_columns(ROWS[["id", "text", "label"]], [ALL_KEPT], task, "x") == []
     assert chosen_columns(ROWS, ["country"], task, "x") == ["country"]
     assert chosen_columns(ROWS, [], task, "x") == []
-    with pytest.raises(UsageError, match=r"evaluate\.slice_columns: the rows have no column region"):
+    with pytest.raises(UsageError, match=r"evaluate\.slice_columns: the rows have no column region") as caught:
         chosen_columns(ROWS, ["channel", "region"], task, "evaluate.slice_columns")
+    assert "split, channel, parent_id" in caught.value.hint
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/recipes.md"])
