@@ -48,8 +48,8 @@ def meet(
 ) -> Meeting:
     """Both bundles on `rows` (id, text, labels, slice columns), without those that either has `seen` in its training.
 
-    `old`, bool (n,), are the rows that were in the test set before the challenger; where others joined with it, these are
-    also judged by themselves: what it may have forgotten.
+    `old`, bool (n,), are the rows that did not join the test set with the challenger; where others did, these are also
+    judged by themselves: what it may have forgotten.
     Raises UsageError when the bundles are of different tasks.
     """
     champion, challenger = (bundles[name] for name in MODELS)

@@ -96,7 +96,7 @@ def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
     if not parts:
         return []
     drawn, note = _parts(parts)
-    explained = f"Those that were in the test set before rows joined with this version. {note}"
+    explained = f"Those that did not join the test set with this version. {note}"
     return [report.section("Forgetting: the older test rows alone", drawn, explained)]
 
 

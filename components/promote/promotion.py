@@ -117,7 +117,7 @@ def _test_rows(
     """The rows to judge on, the state of the test set, and how many joined."""
     if rows is not None:
         task = open_bundle(bundle).task
-        frozen, state, counts = test_set.join(server, name, task, rows, f"models:/{name}/{version}")
+        frozen, state, counts = test_set.join(server, name, task, rows, _address(name, version))
         return test_set.active(frozen), state, counts
     newest = test_set.newest(server, name)
     if newest is None:
@@ -150,12 +150,16 @@ def _against(
         for model, number in (("champion", champion), ("challenger", version)):
             (there / model).mkdir(exist_ok=True)
             seen[model] = training_rows.read(server, registry.version_of(server, name, number), there / model)
-        meeting = meet(params, bundles, frozen, seen, test_set.before(frozen, version))
+        meeting = meet(params, bundles, frozen, seen, test_set.others(frozen, _address(name, version)))
     write_rows(meeting.answers, folder / artifacts.COMPARISON)
     added = _content(meeting)
     html = page.render({**content, **added}, meeting, frozen, params)
     (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
     return added
+
+
+def _address(name: str, version: int) -> str:
+    return f"models:/{name}/{version}"
 
 
 def _content(meeting: Meeting) -> dict[str, Any]:

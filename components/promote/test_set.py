@@ -31,9 +31,9 @@ def active(rows: "pd.DataFrame") -> "pd.DataFrame":
     return rows[rows[RETIRED] == ""].reset_index(drop=True)
 
 
-def before(rows: "pd.DataFrame", version: int) -> np.ndarray:
-    """Which rows joined with an earlier version than `version`, bool (n,)."""
-    return (rows[JOINED].str.rpartition("/")[2].astype(int) < version).to_numpy()
+def others(rows: "pd.DataFrame", by: str) -> np.ndarray:
+    """Which rows did not join from where `by` says, bool (n,)."""
+    return (rows[JOINED] != by).to_numpy(dtype=bool)
 
 
 def join(
