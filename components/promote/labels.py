@@ -84,7 +84,7 @@ def on_shared(
     return result
 
 
-def forgetting(
+def changed(
     rows: Sequence[str],
     given: Mapping[str, np.ndarray],
     renamed: Renamed,

@@ -26,7 +26,7 @@ class Meeting:
     """What was found: `verdict` of verdict.judge, `found` of comparison.compare, `costs`, and per-row `answers`.
 
     `counts` says what became of the rows of the test set, `seen` how many each model had learned from (None: no record),
-    `forgetting` what became of labels that are not simply shared.
+    `changed_labels` what became of labels that are not simply shared.
     """
 
     verdict: dict[str, Any]
@@ -34,7 +34,7 @@ class Meeting:
     counts: dict[str, int]
     seen: dict[str, int | None]
     shared: list[str]
-    forgetting: list[dict[str, Any]]
+    changed_labels: list[dict[str, Any]]
     found: dict[str, Any] = dataclasses.field(default_factory=dict)
     costs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -79,7 +79,7 @@ def meet(
         },
         "seen": {name: None if mask is None else int(mask.sum()) for name, mask in known.items()},
         "shared": shared,
-        "forgetting": labels.forgetting(written, answered, renamed, champion.labels, challenger.labels),
+        "changed_labels": labels.changed(written, answered, renamed, champion.labels, challenger.labels),
     }
     if len(shared) < 2 or not on_shared.any():
         reason = (

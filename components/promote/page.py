@@ -30,7 +30,7 @@ def render(content: Mapping[str, Any], meeting: Meeting, rows: "pd.DataFrame", p
             report.section("What it costs", *_costs(meeting)),
             report.section("Rows that only one of them answers right", *_differences(meeting, rows)),
         ]
-    if meeting.forgetting:
+    if meeting.changed_labels:
         sections.append(report.section("Labels that changed", *_changed_labels(meeting)))
     sections.append(report.section("Test set", *_test_set(content, meeting)))
     verdict = content["verdict"]
@@ -166,7 +166,7 @@ def _changed_labels(meeting: Meeting) -> tuple[str, str]:
 
     rows = [
         [entry["label"], entry["what"], entry["now"], entry["rows"], *(cell(entry[name]) for name in MODELS)]
-        for entry in meeting.forgetting
+        for entry in meeting.changed_labels
     ]
     return report.table(
         ["label", "what became of it", "now", "test rows", *(f"recall, {name}" for name in MODELS)], rows

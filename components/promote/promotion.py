@@ -169,7 +169,7 @@ def _content(meeting: Meeting) -> dict[str, Any]:
         "seen": meeting.seen,
         "comparison": meeting.found,
         "costs": meeting.costs,
-        "labels": {"shared": len(meeting.shared), "changed": meeting.forgetting},
+        "labels": {"shared": len(meeting.shared), "changed": meeting.changed_labels},
     }
 
 

@@ -68,7 +68,7 @@ def test_the_forgetting_report() -> None:
         "champion": np.array(["b", "b", "m", "m", "same", "(gone)", "same", "same"], dtype=object),
         "challenger": np.array(["b", "m", "m", "m", "m", "m", "new", "same"], dtype=object),
     }
-    found = {entry["label"]: entry for entry in labels.forgetting(rows, given, renamed, champion, challenger)}
+    found = {entry["label"]: entry for entry in labels.changed(rows, given, renamed, champion, challenger)}
     assert found == {
         "a": {"label": "a", "what": "renamed", "now": "b", "rows": 2, "champion": 1.0, "challenger": 0.5},
         "x": {"label": "x", "what": "merged", "now": "m", "rows": 1, "champion": 1.0, "challenger": 1.0},
@@ -80,5 +80,5 @@ def test_the_forgetting_report() -> None:
 
 def test_a_label_that_vanished_without_a_word_is_reported() -> None:
     given = {name: np.array(["a"], dtype=object) for name in ("champion", "challenger")}
-    (entry,) = labels.forgetting(["a"], given, {}, ["a", "b"], ["a"])
+    (entry,) = labels.changed(["a"], given, {}, ["a", "b"], ["a"])
     assert (entry["label"], entry["what"], entry["rows"], entry["champion"]) == ("b", "removed", 0, None)
