@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fineline import delivery
 from fineline.artifacts import REPORT, read_manifest, write_json
 from fineline.errors import UsageError
 
@@ -36,23 +37,21 @@ def parse(executor_input: str) -> dict[str, Any]:
 
 def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) -> None:
     """Writes executor_output.json for the artifact folders `outputs` (by flag), and each output parameter to its file."""
-    asked = executor_input["outputs"]
+    asked = executor_input["outputs"]  # what the step does not know of it is Kubeflow's own, and left alone
     manifests = {name: read_manifest(folder) for name, folder in outputs.items()}
     figures: dict[str, Any] = {}
     for manifest in manifests.values():
-        figures |= {"digest": manifest.digest, **_flat(manifest.figures)}
+        figures |= delivery.encoded({"digest": manifest.digest, **_flat(manifest.figures)})
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
     metadata: dict[str, dict[str, Any]] = {
-        name: {"digest": manifest.digest, "kind": manifest.kind, **_flat(manifest.figures)}
+        name: delivery.encoded({"digest": manifest.digest, "kind": manifest.kind, **_flat(manifest.figures)})
         for name, manifest in manifests.items()
     }
     metadata |= {"metrics": numbers, "classification": _classification(outputs), "html": {}}
     artifacts = {}
     for name, entry in asked.get("artifacts", {}).items():
-        if name not in metadata:
-            raise UsageError(
-                f"the component declares an output {name} that the step does not have", "correct component.py"
-            )
+        if name not in metadata:  # such as executor-logs, which the driver adds for the launcher to fill
+            continue
         runtime = entry["artifacts"][0]
         if name == "html":
             _copy_report(outputs, local_path(runtime["uri"]))

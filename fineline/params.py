@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fineline import delivery
 from fineline.errors import UsageError
 
 
@@ -34,29 +35,47 @@ class StepParams(BaseModel):
 Model = TypeVar("Model", bound=StepParams)
 
 
-def load_params(model: type[Model], step: str, source: str, overrides: Mapping[str, str] | None = None) -> Model:
+def load_params(
+    model: type[Model],
+    step: str,
+    source: str,
+    overrides: Mapping[str, str] | None = None,
+    from_kubeflow: bool = False,
+) -> Model:
     """Reads and validates the parameters of `step`.
 
-    `source` is a path (YAML or JSON, the block named like the step is read) or an inline JSON object (the block itself);
-    `overrides` replace single parameters.
+    `source` is a path (YAML or JSON, the block named like the step is read) or an inline JSON object (the block itself),
+    which `from_kubeflow` is decoded (fineline.delivery); `overrides` replace single parameters.
     Raises UsageError naming every wrong field at once: its name, its value and what is allowed.
     """
     if source.lstrip().startswith("{"):
         block, where = _inline(source), "--params"
+        if from_kubeflow:
+            block = delivery.decoded(block)
     else:
         block, where = _block(Path(source), step), source
-    return validate(model, step, {**block, **(overrides or {})}, where)
+    flags = {name: f"--{name}" for name in overrides or {}}
+    return validate(model, step, {**block, **(overrides or {})}, where, flags)
 
 
-def validate(model: type[Model], step: str, block: dict[str, Any], where: str) -> Model:
-    """`block` as the step's model; raises UsageError naming every wrong field at once."""
+def validate(
+    model: type[Model], step: str, block: dict[str, Any], where: str, elsewhere: Mapping[str, str] | None = None
+) -> Model:
+    """`block` as the step's model; raises UsageError naming every wrong field at once, and where it was given: `where`, or
+    for those of `elsewhere` what it says."""
     try:
         return model.model_validate(block)
     except ValidationError as error:
-        lines = [f"  {step}.{_explain(item, model)}" for item in error.errors()]
+        items = error.errors()
+        places = [(elsewhere or {}).get(str(next(iter(item["loc"]), "")), where) for item in items]
+        mixed = len(set(places)) > 1
+        lines = [
+            f"  {step}.{_explain(item, model)}" + (f" (in {place})" if mixed else "")
+            for item, place in zip(items, places, strict=True)
+        ]
         count = "1 parameter is wrong" if len(lines) == 1 else f"{len(lines)} parameters are wrong"
         raise UsageError(
-            f"{count} in {where}:\n" + "\n".join(lines),
+            f"{count} in {' and '.join(dict.fromkeys(places))}:\n" + "\n".join(lines),
             "correct them; docs/parameters.md lists every parameter with its range",
         ) from None
 

@@ -48,14 +48,17 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
 
     def work() -> str:
-        from fineline import kubeflow
+        from fineline import delivery, kubeflow
         from fineline.artifacts import note
         from fineline.params import load_params
 
         params_model, run = step.load()
-        given = {name: value for name in step.overrides if (value := getattr(flags, name))}
-        params = load_params(params_model, step.name, flags.params, given)
         asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
+        given = {name: value for name in step.overrides if (value := getattr(flags, name))}
+        if asked:
+            given = delivery.decoded(given)
+            paths.update({name: Path(delivery.decoded(str(paths[name]))) for name in step.optional if paths[name]})
+        params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
         line = run(params=params, **paths)
         for name in step.outputs if line else ():  # without a line, another process of the step has written them
             note(paths[name], line=line)

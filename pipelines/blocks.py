@@ -48,8 +48,11 @@ def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cl
         raise UsageError(f"{file} is not valid YAML: {str(error).splitlines()[0]}", "correct the file") from None
     if not isinstance(content, dict):
         raise UsageError(f"{file} holds no blocks", "write one block per step; docs/parameters.md lists them")
+    changed: dict[str, dict[str, str]] = {}
     for override in overrides:
-        _merge(content, _parsed(override))
+        block, name, value = _parsed(override)
+        _merge(content, {block: value})
+        changed.setdefault(block, {})[name] = "--set"
     if unknown := [name for name in content if name not in BLOCKS and name != "cluster"]:
         close = difflib.get_close_matches(unknown[0], [*BLOCKS, "cluster"], n=1)
         raise UsageError(
@@ -60,13 +63,13 @@ def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cl
     for step in BLOCKS:
         model = importlib.import_module(f"components.{step}.params").Params
         try:
-            checked = validate(model, step, content.get(step) or {}, str(file))
+            checked = validate(model, step, content.get(step) or {}, str(file), changed.get(step))
             dumped = checked.model_dump(mode="json")
             blocks[step] = {name: value for name, value in dumped.items() if value is not None}
         except UsageError as error:
             problems.append(error)
     try:
-        cluster = validate(Cluster, "cluster", content.get("cluster") or {}, str(file))
+        cluster = validate(Cluster, "cluster", content.get("cluster") or {}, str(file), changed.get("cluster"))
     except UsageError as error:
         problems.append(error)
     if problems:
@@ -74,8 +77,8 @@ def read(overrides: Sequence[str] = (), file: Path = PARAMS) -> tuple[Blocks, Cl
     return blocks, cluster
 
 
-def _parsed(override: str) -> dict[str, Any]:
-    """'train.epochs=5' as {'train': {'epochs': 5}}; nothing after '=' is an empty text."""
+def _parsed(override: str) -> tuple[str, str, dict[str, Any]]:
+    """'train.epochs=5' as ('train', 'epochs', {'epochs': 5}); nothing after '=' is an empty text."""
     import yaml
 
     name, equals, text = override.partition("=")
@@ -88,9 +91,9 @@ def _parsed(override: str) -> dict[str, Any]:
         raise UsageError(
             f"--set {override}: {str(error).splitlines()[0]}", "quote the value as YAML wants it"
         ) from None
-    for part in reversed(parts):
+    for part in reversed(parts[1:]):
         value = {part: value}
-    return value
+    return parts[0], parts[1], value
 
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fineline import artifacts
+from fineline import artifacts, delivery
 from fineline.errors import FinelineError, ResourceError
+from pipelines import expansion
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
 _LAST_LINES = 15
+_LOGS = "executor-logs"
 _RESTRICTED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
 _CONTAINER = f"docker run --rm --init --network host {_RESTRICTED}".split()
 
@@ -55,17 +57,22 @@ def execute(
 ) -> dict[str, Task]:
     """Runs the compiled pipeline `package` with `arguments`, keeping all it writes in `folder`; gives its tasks by name.
 
+    As on a cluster, every task gets the output executor-logs, and text in the inputs is expanded (pipelines.expansion).
     `changed` is called when a task starts, prints a line and ends. Raises FinelineError with the exit code of the task
     that failed, after the exit handler has run; kfp's own messages are in `folder`/kfp.log.
     """
+    import yaml
     from kfp import components, local
     from kfp.local import docker_task_handler, subprocess_task_handler
 
+    inputs = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: definition["defaultValue"] for name, definition in inputs.items()}
+    given = expansion.expanded(defaults | delivery.encoded(dict(arguments)), folder.name, runner.environment)
     (folder / "logs").mkdir(parents=True)
     tasks: dict[str, Task] = {}
 
     def handler(image: str, full_command: list[str], **_: Any) -> Any:
-        return _Handler(image, full_command, arguments, folder, runner, tasks, changed)
+        return _Handler(image, _with_logs(full_command), given, folder, runner, tasks, changed)
 
     how = local.DockerRunner() if runner.docker else local.SubprocessRunner(use_venv=False)
     local.init(how, pipeline_root=str(folder / "artifacts"), workspace_root=str(folder / "workspace"))
@@ -81,7 +88,7 @@ def execute(
         # what is Kubernetes' alone
         warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
         try:
-            pipeline(**arguments)
+            pipeline(**given)
         except RuntimeError as error:  # what kfp raises when a task failed, and for nothing else
             failure = error
     failed = next((task for task in tasks.values() if task.state == "failed"), None)
@@ -95,6 +102,18 @@ def execute(
     if failure:
         raise ResourceError(f"kfp stopped: {failure}", f"its log is {folder / 'kfp.log'}")
     return tasks
+
+
+def _with_logs(command: list[str]) -> list[str]:
+    """The command with the output that Kubeflow's driver adds to every task (provisionOutputs in backend/src/v2/driver)."""
+    if "--executor-input" not in command:
+        return command
+    place = command.index("--executor-input") + 1
+    asked = json.loads(command[place])
+    logs = {"name": _LOGS, "type": {"schemaTitle": "system.Artifact"}}
+    logs["uri"] = str(Path(asked["outputs"]["outputFile"]).with_name(_LOGS))
+    asked["outputs"].setdefault("artifacts", {})[_LOGS] = {"artifacts": [logs]}
+    return [*command[:place], json.dumps(asked), *command[place + 1 :]]
 
 
 @contextlib.contextmanager

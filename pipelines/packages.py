@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +11,8 @@ from fineline.errors import UsageError
 from fineline.tracking import DEFAULT_EXPERIMENT
 from pipelines import blocks
 from pipelines.client import Server, ServerError
-from pipelines.compile import PIPELINES, add_pipeline, version_name
+from pipelines.compile import PIPELINES, add_pipeline, check_size, version_name
 
-LARGEST_ARGUMENTS = 10_000
-"""Bytes, as JSON, of all arguments of one run: MaxParameterBytes of the API server."""
 RULE = (
     "The pipeline is uploaded as a version with the values of params.yaml, once. What --set changes of its inputs (the steps'\n"
     "parameters, and what params.yaml marks 'Run time') are the run's arguments; what --set changes of what is compiled in\n"
@@ -74,6 +71,7 @@ def prepare(pipeline: str, overrides: Sequence[str], file: Path, cached: bool = 
             arguments[name] = definition["defaultValue"]
             definition["defaultValue"] = usual_inputs[name]["defaultValue"]
     check(arguments, inputs)
+    check_size(documents[0], arguments)
     if not cached:
         _switch_cache_off(documents[0])
     text = yaml.dump_all(documents, sort_keys=True)  # as kfp does: what is unchanged has the same bytes
@@ -91,14 +89,6 @@ def check(arguments: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         wanted = inputs[name]["parameterType"]
         if not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "BOOLEAN"):
             raise UsageError(f"input {name} of the pipeline is of type {wanted}; {value!r} is not", "correct it")
-    sizes = {name: len(json.dumps(value).encode()) for name, value in arguments.items()}
-    if sum(sizes.values()) > LARGEST_ARGUMENTS:
-        largest = max(sizes, key=lambda name: sizes[name])
-        raise UsageError(
-            f"the run's arguments have {sum(sizes.values())} bytes, {largest} alone {sizes[largest]}; "
-            f"Kubeflow Pipelines takes {LARGEST_ARGUMENTS}",
-            "shorten it, or write it into params.yaml: what stands there is compiled into the package",
-        )
 
 
 def upload(server: Server, content: Package) -> tuple[Any, bool]:

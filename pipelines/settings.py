@@ -1,13 +1,20 @@
 """The block `cluster` of params.yaml: what Kubeflow must know about the cluster, and no step about itself."""
 
+import difflib
 import re
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from fineline import delivery
 from fineline.params import StepParams
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
+_LABEL_VALUE = re.compile(rf"({_NAME})?")
 
 
 def _quantity(value: Any) -> str:
@@ -16,7 +23,41 @@ def _quantity(value: Any) -> str:
     return str(value)
 
 
+def _label_key(value: str) -> str:
+    if not _LABEL_KEY.fullmatch(value):
+        raise ValueError("not the key of a Kubernetes label or taint; write example.com/name or name")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError("not the value of a Kubernetes label or taint: up to 63 letters, digits, '-', '_' and '.'")
+    return value
+
+
 Quantity = Annotated[str, BeforeValidator(_quantity)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+
+
+class Toleration(StepParams):
+    """A taint that a pod tolerates, with Kubernetes' names and rules (ValidateTolerations in pkg/apis/core/validation)."""
+
+    key: LabelKey | Literal[""] = Field("", description="Key of the taint; '' with operator Exists = every taint.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Whether the value counts.")
+    value: LabelValue = Field("", description="Value of the taint; none with operator Exists.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field("", description="'' = every effect.")
+    tolerationSeconds: int = Field(0, description="How long NoExecute is tolerated; left out = for ever.")
+
+    @model_validator(mode="after")
+    def _rules(self) -> "Toleration":
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator Exists takes no value")
+        if not self.key and self.operator != "Exists":
+            raise ValueError("without a key the operator must be Exists")
+        if "tolerationSeconds" in self.model_fields_set and self.effect != "NoExecute":
+            raise ValueError("tolerationSeconds needs effect NoExecute")
+        return self
 
 
 class Cluster(StepParams):
@@ -39,13 +80,13 @@ class Cluster(StepParams):
         "without GPUs, more than 1 one with torchrun. Run time.",
     )
     gpu_type: str = Field("nvidia.com/gpu", min_length=1, description="Resource name of the GPUs. Run time.")
-    node_selector: dict[str, str] = Field(
+    node_selector: dict[LabelKey, LabelValue] = Field(
         {},
-        description="Labels of the nodes that train may run on, as {label: value}. Run time, as JSON.",
+        description="Labels of the nodes that train may run on, as {label: value}. Run time.",
     )
-    tolerations: list[dict[str, Any]] = Field(
+    tolerations: list[Toleration] = Field(
         [],
-        description="Taints that train tolerates, as Kubernetes writes them: {key, operator, value, effect}. Run time, as JSON.",
+        description="Taints that train tolerates, as Kubernetes writes them: {key, operator, value, effect}. Run time.",
     )
     train_cpu: Quantity = Field("4", description="CPU of the training pod, request and limit. Run time.")
     train_memory: Quantity = Field("16Gi", description="Memory of the training pod, request and limit. Run time.")
@@ -88,7 +129,8 @@ class Cluster(StepParams):
         2,
         ge=0,
         le=10,
-        description="Times that a failed pod is tried again, after 1, 2, 4, ... minutes. When compiling.",
+        description="Times that a lost pod is tried again, after 1, 2, 4, ... minutes; a failed one only where Argo's settings "
+        "say so. When compiling.",
     )
     train_timeout_hours: float = Field(
         24.0, gt=0, le=720, description="A training pod that runs longer than this is ended. When compiling."
@@ -96,3 +138,30 @@ class Cluster(StepParams):
     timeout_hours: float = Field(
         2.0, gt=0, le=720, description="The same for the pod of every other step. When compiling."
     )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _arrives(cls, value: Any) -> Any:
+        """Kubernetes itself reads these, which cannot decode what Kubeflow or Argo would change."""
+        if delivery.encoded(value) != value:
+            raise ValueError("holds text that Kubeflow, Argo or Kubernetes changes: $(, $$, {{, [[, a leading -")
+        return value
+
+    @field_validator("images", mode="after")
+    @classmethod
+    def _of_steps(cls, images: dict[str, str]) -> dict[str, str]:
+        steps = sorted(path.parent.name for path in Path(__file__).parents[1].glob("components/*/component.py"))
+        for name in images.keys() - steps:
+            close = difflib.get_close_matches(name, steps, n=1)
+            raise ValueError(f"there is no step {name}" + (f", did you mean {close[0]}?" if close else f": {steps}"))
+        return images
+
+    @field_validator("tracking_uri", mode="after")
+    @classmethod
+    def _address(cls, uri: str) -> str:
+        parts = urlsplit(uri)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("not an address; write http(s)://HOST[:PORT][/PATH]")
+        if "@" in parts.netloc:
+            raise ValueError("holds a user name or password, which belong in cluster.tracking_secret")
+        return uri

@@ -14,6 +14,7 @@ from pipelines.settings import Cluster
 CHECKPOINTS, HUB_CACHE = "/checkpoints", "/hub"
 
 _USER = 65532
+_BACKOFF = 60  # seconds before the first retry
 _CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _OBJECT_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OBJECT_STORE_ADDRESS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
@@ -39,13 +40,24 @@ class Site:
         task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
         task.register_pipeline_channels([cpu, memory])  # kfp 2.17 forgets inputs that only resources name
         task.set_caching_options(cached)
-        retries = {"backoff_duration": "60s", "backoff_factor": 2.0, "backoff_max_duration": "3600s"}
-        task.set_retry(self.cluster.retries, **retries)
-        kubernetes.set_timeout(task, int((hours or self.cluster.timeout_hours) * 3600))
+        timeout = int((hours or self.cluster.timeout_hours) * 3600)
+        kubernetes.set_timeout(task, timeout)
+        self._retried(task, timeout)
         kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
         if self.cluster.pull_secret:
             kubernetes.set_image_pull_secrets(task, [self.cluster.pull_secret])
         return task
+
+    def _retried(self, task: Any, timeout: int) -> None:
+        """Has a pod of `task` that was lost tried again, each as long as `timeout`, in seconds.
+
+        Argo counts the longest duration from the start of the first pod, and makes it the deadline of the others
+        (workflow/controller/operator.go, processNodeRetries): it covers all of them and the waits between.
+        """
+        retries = self.cluster.retries
+        waits = sum(_BACKOFF * 2**number for number in range(retries))
+        longest = (retries + 1) * timeout + waits
+        task.set_retry(retries, backoff_duration=f"{_BACKOFF}s", backoff_factor=2.0, backoff_max_duration=f"{longest}s")
 
     def tracked(self, task: Any) -> Any:
         """`task` with what reaches MLflow."""

@@ -4,7 +4,6 @@ ingest -> data_quality -> split -> augment -> train -> export_onnx -> quantize -
 -> register -> promote, if the gate said yes
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -41,9 +40,11 @@ def finish(status: dsl.PipelineTaskFinalStatus) -> dsl.ContainerSpec:
 def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) -> Any:
     """The pipeline, with `blocks` (the steps' parameters) as defaults of its inputs, for `cluster`.
 
-    What kfp-kubernetes takes at run time is an input, as text; the rest of `cluster` is compiled in.
+    What kfp-kubernetes takes at run time is an input, of the type that the backend's driver reads (backend/src/v2/driver/k8s.go:
+    a text for a name or quantity, never for a selector or tolerations); the rest of `cluster` is compiled in.
     """
     registration = registration_pipeline(cluster)
+    tolerated = [toleration.model_dump(exclude_unset=True) for toleration in cluster.tolerations]
 
     @dsl.pipeline(name=NAME, description="From labelled text to a registered model, one container per step.")
     def training(
@@ -70,8 +71,8 @@ def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) ->
         promote_image: str = named(cluster, "promote"),
         gpu_count: str = str(cluster.gpu_count),
         gpu_type: str = cluster.gpu_type,
-        node_selector: str = json.dumps(cluster.node_selector),
-        tolerations: str = json.dumps(cluster.tolerations),
+        node_selector: dict = cluster.node_selector,
+        tolerations: list = tolerated,
         train_cpu: str = cluster.train_cpu,
         train_memory: str = cluster.train_memory,
         cpu: str = cluster.cpu,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.monitor.__main__ import STEP
+from fineline import delivery
 from fineline.step import guarded, main, quiet_libraries
 
 NOT_WATCHED = "not watched"
@@ -33,6 +34,8 @@ def watch(argv: list[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     flags = configured().parse_args(argv)
     quiet_libraries()
+    if flags.executor_input:  # --source and --params are decoded where they are read, by monitor
+        flags.name = delivery.decoded(flags.name)
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
         code, found = guarded(lambda: _champion(flags.name, flags.source, Path(temporary)), STEP.name)
         if code:
