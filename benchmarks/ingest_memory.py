@@ -1,6 +1,7 @@
 """python benchmarks/ingest_memory.py [ROWS ...]: rows per second and peak memory of ingest as its file grows.
 
-Peak memory is the child's maximum resident set size, of a whole run of the step (interpreter and libraries included).
+Peak memory is the child's maximum resident set size, of a whole run of the step (interpreter and libraries included); pin
+runs before it and is not counted.
 """
 
 import json
@@ -11,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
 
 _WORDS = [f"word{number}" for number in range(5_000)]
 
@@ -49,13 +52,18 @@ def write_rows(path: Path, count: int) -> Path:
 
 def measure(source: Path, dataset: Path) -> tuple[float, float]:
     """Wall-clock seconds and peak resident memory in MB of one run of ingest."""
+    version = dataset.with_name("source_version")
+    pin = [sys.executable, "-m", "components.pin", "--source_version", str(version)]
+    subprocess.run(
+        [*pin, "--params", json.dumps({"source": str(source)})], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL
+    )
     started = time.perf_counter()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "components.ingest", "--dataset", str(dataset)),
-            *("--params", json.dumps({"source": str(source)})),
+            *(sys.executable, "-m", "components.ingest", "--source_version", str(version)),
+            *("--dataset", str(dataset), "--params", "{}"),
         ],
-        cwd=Path(__file__).parents[1],
+        cwd=PROJECT,
         stdout=subprocess.DEVNULL,
     )
     _pid, status, usage = os.wait4(process.pid, 0)

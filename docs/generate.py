@@ -31,7 +31,7 @@ def step_table() -> str:
     lines = ["| step | what it does | in | out |", "|---|---|---|---|"]
     for name in steps():
         spec = importlib.import_module(f"components.{name}.__main__").STEP
-        inputs = ", ".join(f"`{flag}`" for flag in spec.inputs) or "`source` (a parameter)"
+        inputs = ", ".join(f"`{flag}`" for flag in [*spec.documents, *spec.inputs]) or "`source` (a parameter)"
         outputs = "<br>".join(f"`{flag}`: {text}" for flag, text in spec.outputs.items())
         lines.append(f"| [{name}](components/{name}) | {spec.summary} | {inputs} | {outputs} |")
     return "\n".join(lines)

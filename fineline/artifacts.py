@@ -52,10 +52,9 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def output(target: Path, keep_equal: bool = False) -> Iterator[Path]:
+def output(target: Path) -> Iterator[Path]:
     """Gives an empty folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
 
-    With `keep_equal`, a `target` of the same manifest and the same bytes stays as it is, with what lies beside its manifest.
     A lock keeps a second writer out. Raises ResourceError when another process holds it or when the disk is full.
     """
     from filelock import FileLock, Timeout
@@ -76,8 +75,6 @@ def output(target: Path, keep_equal: bool = False) -> Iterator[Path]:
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir()
             yield staged
-            if keep_equal and _equal(staged, target):
-                return
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
                 target.rename(old)
@@ -194,13 +191,6 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON that is the same bytes for the same value: sorted keys, two spaces, NaN refused."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _equal(staged: Path, target: Path) -> bool:
-    try:
-        return read_manifest(staged) == verify(target)
-    except UsageError:  # the target is not there, or damaged
-        return False
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 The names of a component's output artifacts are the step's output flags. Beside them a component may declare `metrics`
 (system.Metrics, numbers), `classification` (system.ClassificationMetrics, confusion matrix and ROC), `html` (system.HTML,
-the step's report) and output parameters named like a figure of the manifests. The format is that of kfp's own executor
-(kfp/dsl/executor.py, 2.17): values must not be null or NaN. This module needs no kfp.
+the step's report) and output parameters named like a figure of the manifests or an entry of run.json beside them. The format
+is that of kfp's own executor (kfp/dsl/executor.py, 2.17): values must not be null or NaN. This module needs no kfp.
 """
 
 import csv
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fineline import delivery
-from fineline.artifacts import REPORT, read_manifest, write_json
+from fineline.artifacts import REPORT, read_manifest, read_run, write_json
 from fineline.errors import UsageError
 
 CONFUSION = Path("plots") / "confusion.csv"
@@ -56,6 +56,8 @@ def write_output(executor_input: dict[str, Any], outputs: Mapping[str, Path]) ->
         if name == "html":
             _copy_report(outputs, local_path(runtime["uri"]))
         artifacts[name] = {"artifacts": [{"name": runtime["name"], "uri": runtime["uri"], "metadata": metadata[name]}]}
+    for folder in outputs.values():
+        figures = {**delivery.encoded(read_run(folder)), **figures}
     parameters = {}
     for name, entry in asked.get("parameters", {}).items():
         if name not in figures:

@@ -4,13 +4,14 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fineline import delivery
 from fineline.errors import UsageError
+from fineline.locations import redacted
 
 
 class StepParams(BaseModel):
@@ -21,6 +22,9 @@ class StepParams(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Parameters that were here once: their names, and what they are called now, such as pin.source."""
 
     def recorded(self) -> dict[str, Any]:
         """The parameters as a manifest keeps them: JSON values, without the fields that name a place."""
@@ -80,15 +84,17 @@ def validate(
         ) from None
 
 
-def _explain(item: Any, model: type[BaseModel]) -> str:
+def _explain(item: Any, model: type[StepParams]) -> str:
     name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden" and (new := model.moved.get(name)):
+        return f"{name}: it is {new} now"
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), model.model_fields, n=1)
         return f"{name}: unknown parameter" + (f", did you mean {close[0]}?" if close else "")
     if item["type"] == "missing":
         return f"{name}: missing"
     value = item["input"]
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    shown = "" if isinstance(value, dict) else f" = {redacted(repr(value))}"
     return f"{name or '(block)'}{shown}: {item['msg'].removeprefix('Value error, ')}"
 
 

@@ -26,7 +26,8 @@ class Step:
     """A step's command line.
 
     `inputs`, `outputs` and `optional` map a flag's name (an artifact folder, given to `run()` as a Path keyword; an
-    optional one that is absent as None) to its help. `overrides` maps a parameter's name to the help of a flag that, when
+    optional one that is absent as None) to its help. `documents` does so for a flag that is an artifact folder or what it holds
+    as a line of JSON, given as text. `overrides` maps a parameter's name to the help of a flag that, when
     given and not empty, takes its place. `load` imports and gives the parameter model and `run`, which
     returns one line for people: what came out, with its main figure.
     """
@@ -37,6 +38,7 @@ class Step:
     outputs: Mapping[str, str]
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    documents: Mapping[str, str] = dataclasses.field(default_factory=dict)
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -45,7 +47,8 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     flags = _parser(step).parse_args(argv)
     quiet_libraries()
     signal.signal(signal.SIGTERM, terminate)
-    paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs, *step.optional]}
+    given_to_run = [*step.inputs, *step.outputs, *step.optional, *step.documents]
+    paths = {name: getattr(flags, name) for name in given_to_run}
 
     def work() -> str:
         from fineline import delivery, kubeflow
@@ -58,6 +61,7 @@ def main(step: Step, argv: list[str] | None = None) -> int:
         if asked:
             given = delivery.decoded(given)
             paths.update({name: Path(delivery.decoded(str(paths[name]))) for name in step.optional if paths[name]})
+            paths.update({name: delivery.decoded(paths[name]) for name in step.documents})
         params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
         line = run(params=params, **paths)
         for name in step.outputs if line else ():  # without a line, another process of the step has written them
@@ -126,7 +130,7 @@ def quiet_libraries() -> None:
 
 
 def _parser(step: Step) -> argparse.ArgumentParser:
-    required = {**step.inputs, **step.outputs}
+    required = {**step.documents, **step.inputs, **step.outputs}
     example = " ".join(f"--{name} artifacts/{name}" for name in required)
     parser = argparse.ArgumentParser(
         prog=f"python -m components.{step.name}",
@@ -136,8 +140,9 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, text in required.items():
-        role = "input" if name in step.inputs else "output"
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=f"{role}: {text}")
+        role = "output" if name in step.outputs else "input"
+        kind, metavar = (str, "DIR_OR_JSON") if name in step.documents else (Path, "DIR")
+        parser.add_argument(f"--{name}", type=kind, required=True, metavar=metavar, help=f"{role}: {text}")
     for name, text in step.optional.items():
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
     for name, text in step.overrides.items():

@@ -119,7 +119,7 @@ class Journal:
     def run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], datasets: Iterable[dict[str, str]]
     ) -> None:
-        """Opens the run. `datasets` are {name, digest, context} of the inputs."""
+        """Opens the run. `datasets` are {name, digest, context} of the inputs, and source, MLflow's JSON, where it is known."""
         tags = dict(tags)
         if pipeline_run := os.environ.get(PIPELINE_RUN):
             tags[PIPELINE_RUN_TAG] = pipeline_run
@@ -277,7 +277,10 @@ def _describe_run(server: Any, run_id: str, event: dict[str, Any]) -> None:
     inputs = [
         DatasetInput(
             Dataset(
-                name=entry["name"], digest=entry["digest"].removeprefix("sha256:")[:36], source_type="code", source="{}"
+                name=entry["name"],
+                digest=entry["digest"].removeprefix("sha256:")[:36],
+                source_type="code",
+                source=entry.get("source", "{}"),
             ),
             [InputTag("mlflow.data.context", entry["context"])],
         )

@@ -13,7 +13,7 @@ from pipelines.settings import Cluster
 from pipelines.summary import STEPS
 
 PARAMS = Path("params.yaml")
-BLOCKS = [*list(STEPS)[:2], "monitor", "decide", *list(STEPS)[2:]]
+BLOCKS = [*list(STEPS)[:3], "monitor", "decide", *list(STEPS)[3:]]
 """The steps' blocks, in the order of the retraining pipeline; monitor and decide are its alone."""
 
 Blocks = dict[str, dict[str, Any]]

@@ -1,6 +1,6 @@
 """The retraining pipeline: training, but only when there is a reason.
 
-ingest -> data_quality, and monitor on the champion -> decide
+pin -> ingest -> data_quality, and monitor on the champion -> decide
 -> the rest of the training pipeline, if there is a reason
 """
 
@@ -47,7 +47,7 @@ def retraining_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) 
         site = Site(cluster, dict(zip(names_outside, given, strict=True)))
         end = recorded_end(site)
         with dsl.ExitHandler(end, name="steps"):
-            clean = checked_rows(site, blocks["ingest"]["source"])
+            clean = checked_rows(site)
             # Not cached, both: registry, recent texts and clock have moved on.
             watched = monitor(
                 params=site.inputs["monitor_params"], name=site.inputs["name"], source=site.inputs["recent"]

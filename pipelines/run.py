@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     blocks.add_arguments(parser)
     parser.epilog = (
-        "example: fineline run --runner docker --set ingest.source=data/sample/messages.csv --set train.epochs=1\n"
+        "example: fineline run --runner docker --set pin.source=data/sample/messages.csv --set train.epochs=1\n"
         "The settings of the block `cluster` other than the images are Kubernetes' alone and have no effect here."
     )
 
@@ -61,6 +61,7 @@ def run(flags: argparse.Namespace) -> int:
     volumes = {step: _volumes(block) for step, block in steps.items()} if docker else {}
     checkpoints.mkdir(parents=True, exist_ok=True)
     if docker:
+        volumes["ingest"] += volumes["pin"]  # it reads what pin looked at
         volumes["train"] += [f"{checkpoints}:{checkpoints}"]
     with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
         environment |= {tracking.PIPELINE_RUN: folder.name}

@@ -11,15 +11,22 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from fineline import delivery
 from fineline.params import StepParams
 
-_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_CPUS = re.compile(r"\d+(\.\d+)?|\d+m")
+_BYTES = re.compile(r"\d+(K|Ki|M|Mi|G|Gi|T|Ti)?")
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
 _LABEL_VALUE = re.compile(rf"({_NAME})?")
 
 
-def _quantity(value: Any) -> str:
-    if not _QUANTITY.fullmatch(str(value)):
-        raise ValueError("not a Kubernetes quantity; write 4, 500m, 16Gi")
+def _cpus(value: Any) -> str:
+    if not _CPUS.fullmatch(str(value)):
+        raise ValueError("not a Kubernetes quantity of CPU; write 4, 1.5 or 500m")
+    return str(value)
+
+
+def _bytes(value: Any) -> str:
+    if not _BYTES.fullmatch(str(value)):
+        raise ValueError("not a Kubernetes quantity of memory that kfp takes; write 16Gi or 1500Mi")
     return str(value)
 
 
@@ -35,7 +42,8 @@ def _label_value(value: str) -> str:
     return value
 
 
-Quantity = Annotated[str, BeforeValidator(_quantity)]
+Cpus = Annotated[str, BeforeValidator(_cpus)]
+Bytes = Annotated[str, BeforeValidator(_bytes)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 
@@ -88,11 +96,11 @@ class Cluster(StepParams):
         [],
         description="Taints that train tolerates, as Kubernetes writes them: {key, operator, value, effect}. Run time.",
     )
-    train_cpu: Quantity = Field("4", description="CPU of the training pod, request and limit. Run time.")
-    train_memory: Quantity = Field("16Gi", description="Memory of the training pod, request and limit. Run time.")
-    cpu: Quantity = Field("2", description="CPU of every other step, request and limit. Run time.")
-    memory: Quantity = Field("4Gi", description="Memory of every other step, request and limit. Run time.")
-    shm_size: Quantity = Field(
+    train_cpu: Cpus = Field("4", description="CPU of the training pod, request and limit. When compiling.")
+    train_memory: Bytes = Field("16Gi", description="Memory of the training pod, request and limit. When compiling.")
+    cpu: Cpus = Field("2", description="CPU of every other step, request and limit. When compiling.")
+    memory: Bytes = Field("4Gi", description="Memory of every other step, request and limit. When compiling.")
+    shm_size: Bytes = Field(
         "2Gi",
         description="/dev/shm of the training pod, in memory and counted as its memory: NCCL needs it. When compiling.",
     )

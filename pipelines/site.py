@@ -27,18 +27,20 @@ def named(cluster: Cluster, step: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """The cluster's settings that are compiled in, and the pipeline's inputs by their names: <step>_image, cpu, ..."""
+    """The cluster's settings that are compiled in, and the pipeline's inputs by their names: <step>_image, gpu_count, ...
+
+    What changes no result is compiled in where it can be: an input is part of the key of Kubeflow's cache.
+    """
 
     cluster: Cluster
     inputs: Mapping[str, Any]
 
     def placed(self, task: Any, step: str, cached: bool, of: str = "", hours: float = 0.0) -> Any:
-        """`task` in the image of `step`. Its resources are the inputs `<of>cpu` and `<of>memory`, its deadline `hours` or
+        """`task` in the image of `step`. Its resources are the cluster's `<of>cpu` and `<of>memory`, its deadline `hours` or
         that of the cluster."""
-        cpu, memory = self.inputs[f"{of}cpu"], self.inputs[f"{of}memory"]
+        cpu, memory = getattr(self.cluster, f"{of}cpu"), getattr(self.cluster, f"{of}memory")
         task.set_container_image(self.inputs[f"{step}_image"])
         task.set_cpu_request(cpu).set_cpu_limit(cpu).set_memory_request(memory).set_memory_limit(memory)
-        task.register_pipeline_channels([cpu, memory])  # kfp 2.17 forgets inputs that only resources name
         task.set_caching_options(cached)
         timeout = int((hours or self.cluster.timeout_hours) * 3600)
         kubernetes.set_timeout(task, timeout)

@@ -14,6 +14,7 @@ from fineline import artifacts, tracking
 from fineline.errors import UsageError
 
 STEPS = {
+    "pin": "source_version",
     "ingest": "dataset",
     "data_quality": "clean",
     "split": "splits",

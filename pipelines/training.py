@@ -1,6 +1,6 @@
 """The training pipeline: which step feeds which, and what each needs from the cluster. No logic of its own.
 
-ingest -> data_quality -> split -> augment -> train -> export_onnx -> quantize -> evaluate
+pin -> ingest -> data_quality -> split -> augment -> train -> export_onnx -> quantize -> evaluate
 -> register -> promote, if the gate said yes
 """
 
@@ -16,6 +16,7 @@ from components.data_quality.component import data_quality
 from components.evaluate.component import evaluate
 from components.export_onnx.component import export_onnx
 from components.ingest.component import ingest
+from components.pin.component import pin
 from components.promote.component import promote
 from components.quantize.component import quantize
 from components.register.component import register
@@ -29,7 +30,6 @@ NAME = "fineline-training"
 _POD_IS_GONE = "/tmp/checkpoints"  # without a volume, checkpoints serve only the pod that wrote them
 _TORCHRUN = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=gpu"]
 _VERSION = re.compile(r"models:/[^/@]+/[0-9]+")
-_COMMIT = re.compile(r"(dvc|hf)://.+@[0-9a-f]{7,40}(:.*)?")
 
 
 @dsl.container_component
@@ -40,14 +40,15 @@ def finish(status: dsl.PipelineTaskFinalStatus) -> dsl.ContainerSpec:
 def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) -> Any:
     """The pipeline, with `blocks` (the steps' parameters) as defaults of its inputs, for `cluster`.
 
-    What kfp-kubernetes takes at run time is an input, of the type that the backend's driver reads (backend/src/v2/driver/k8s.go:
-    a text for a name or quantity, never for a selector or tolerations); the rest of `cluster` is compiled in.
+    What a run may change is an input, of the type that the backend's driver reads (backend/src/v2/driver/k8s.go: a text for a
+    name or quantity, never for a selector or tolerations); the rest of `cluster` is compiled in.
     """
     registration = registration_pipeline(cluster)
     tolerated = [toleration.model_dump(exclude_unset=True) for toleration in cluster.tolerations]
 
     @dsl.pipeline(name=NAME, description="From labelled text to a registered model, one container per step.")
     def training(
+        pin_params: dict = blocks["pin"],
         ingest_params: dict = blocks["ingest"],
         data_quality_params: dict = blocks["data_quality"],
         split_params: dict = blocks["split"],
@@ -58,7 +59,7 @@ def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) ->
         evaluate_params: dict = blocks["evaluate"],
         register_params: dict = blocks["register"],
         promote_params: dict = blocks["promote"],
-        source: str = blocks["ingest"]["source"],
+        pin_image: str = named(cluster, "pin"),
         ingest_image: str = named(cluster, "ingest"),
         data_quality_image: str = named(cluster, "data_quality"),
         split_image: str = named(cluster, "split"),
@@ -73,10 +74,6 @@ def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) ->
         gpu_type: str = cluster.gpu_type,
         node_selector: dict = cluster.node_selector,
         tolerations: list = tolerated,
-        train_cpu: str = cluster.train_cpu,
-        train_memory: str = cluster.train_memory,
-        cpu: str = cluster.cpu,
-        memory: str = cluster.memory,
         checkpoints: str = CHECKPOINTS if cluster.checkpoints_claim else _POD_IS_GONE,
         checkpoints_claim: str = cluster.checkpoints_claim,
         hub_cache_claim: str = cluster.hub_cache_claim,
@@ -87,7 +84,7 @@ def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) ->
         site = Site(cluster, locals())
         end = recorded_end(site)
         with dsl.ExitHandler(end, name="steps"):
-            train_and_register(site, blocks["train"], checked_rows(site, blocks["ingest"]["source"]), registration)
+            train_and_register(site, blocks["train"], checked_rows(site), registration)
 
     return training
 
@@ -99,13 +96,15 @@ def recorded_end(site: Site) -> Any:
     return site.tracked(site.placed(end, "register", cached=False))
 
 
-def checked_rows(site: Site, source: str) -> Any:
-    """ingest and data_quality; gives the clean dataset. `source` is the one that is compiled in."""
-    # Cached only where the source names a commit; anything else may hold other rows by now.
-    read = ingest(params=site.inputs["ingest_params"], source=site.inputs["source"])
-    site.placed(read, "ingest", cached=_COMMIT.fullmatch(source) is not None)
-    site.with_object_store(read)
-    # Cached from here to evaluate: what they write depends on inputs, parameters and image alone.
+def checked_rows(site: Site) -> Any:
+    """pin, ingest and data_quality; gives the clean dataset."""
+    # Not cached: the source may hold other rows by now.
+    pinned = site.placed(pin(params=site.inputs["pin_params"]), "pin", cached=False)
+    site.with_object_store(pinned)
+    # As text, since an artifact of a step that ran is new to the cache, whatever it holds.
+    read = ingest(params=site.inputs["ingest_params"], source_version=pinned.outputs["version"])
+    site.with_object_store(site.placed(read, "ingest", cached=True))
+    # Cached from ingest to evaluate: what they write depends on inputs, parameters and image alone.
     checked = data_quality(params=site.inputs["data_quality_params"], dataset=read.outputs["dataset"])
     site.with_hub_cache(site.placed(checked, "data_quality", cached=True))
     return checked.outputs["clean"]
@@ -142,6 +141,7 @@ def train_and_register(site: Site, train_block: Mapping[str, Any], clean: Any, r
         kubernetes.mount_pvc(trained, given["checkpoints_claim"], CHECKPOINTS)
     if site.cluster.gpu_count:
         trained.set_accelerator_type(given["gpu_type"]).set_accelerator_limit(given["gpu_count"])
+        # kfp 2.17 forgets inputs that only resources name
         trained.register_pipeline_channels([given["gpu_type"], given["gpu_count"]])
     if site.cluster.gpu_count > 1:
         trained.container_spec.command[:1] = _TORCHRUN
@@ -154,7 +154,7 @@ def train_and_register(site: Site, train_block: Mapping[str, Any], clean: Any, r
     bundle = smaller.outputs["bundle"]
     judged = evaluate(params=given["evaluate_params"], model=model, bundle=bundle, splits=rows)
     site.tracked(site.placed(judged, "evaluate", cached=True))
-    names = ("register_params", "promote_params", "register_image", "promote_image", "cpu", "memory", "tracking_secret")
+    names = ("register_params", "promote_params", "register_image", "promote_image", "tracking_secret")
     registration(
         passed=judged.outputs["passed"],
         bundle=bundle,
@@ -177,8 +177,6 @@ def registration_pipeline(cluster: Cluster) -> Any:
         splits: dsl.Input[dsl.Dataset],
         register_image: str,
         promote_image: str,
-        cpu: str,
-        memory: str,
         tracking_secret: str,
     ) -> None:
         site = Site(cluster, locals())

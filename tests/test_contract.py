@@ -12,7 +12,7 @@ import yaml
 from docs.generate import steps
 from tests.conftest import PROJECT
 
-STEPS = "ingest data_quality split augment train export_onnx quantize evaluate register promote".split()
+STEPS = "pin ingest data_quality split augment train export_onnx quantize evaluate register promote".split()
 OUTSIDE = ["monitor", "decide"]
 """Steps that only retraining runs: they read what serves, so the DAG of one training has no stage for them."""
 HEAVY = (
@@ -52,12 +52,16 @@ def test_stage_runs_the_step_with_its_flags_its_block_and_its_code(name: str) ->
     assert words[:3] == ["${python}", "-m", f"components.{name}"]
     assert spec.name == name
     assert set(given) - {f"--{flag}" for flag in spec.optional} == {
-        *(f"--{flag}" for flag in [*spec.inputs, *spec.outputs]),
+        *(f"--{flag}" for flag in [*spec.documents, *spec.inputs, *spec.outputs]),
         "--params",
     }
     assert stage["params"] == [name]
     files = {dep for dep in stage["deps"] if not dep.startswith(f"${{{name}.")}  # the rest are named by parameters
-    assert files == {f"components/{name}", "fineline", *(given[f"--{flag}"] for flag in spec.inputs)}
+    assert files == {
+        f"components/{name}",
+        "fineline",
+        *(given[f"--{flag}"] for flag in [*spec.documents, *spec.inputs]),
+    }
     assert {out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]} == {
         given[f"--{flag}"] for flag in spec.outputs
     }

@@ -11,10 +11,11 @@ from tests.project import TINY, make_project, run
 
 pytestmark = pytest.mark.slow
 
-ARTIFACTS = "dataset clean quality splits augmented model onnx bundle report registration".split()
+ARTIFACTS = "source_version dataset clean quality splits augmented model onnx bundle report registration".split()
 PARAMS = {
     **TINY,
-    "ingest": {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+    "pin": {"source": "data/tiny.csv"},
+    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
 }
 
 
@@ -38,15 +39,15 @@ def test_every_artifact_is_whole_and_knows_its_ancestors(project: Path) -> None:
         verify(project / "artifacts" / name)
     bundle = read_manifest(project / "artifacts" / "bundle")
     assert [entry["step"] for entry in bundle.ancestors] == [
-        *("ingest", "data_quality", "split", "augment", "train", "export_onnx")
+        *("pin", "ingest", "data_quality", "split", "augment", "train", "export_onnx")
     ]
     assert str(project) not in (project / "artifacts" / "registration" / "manifest.json").read_text()
 
 
-def test_second_repro_runs_nothing_but_ingest(project: Path) -> None:
+def test_second_repro_runs_nothing_but_pin(project: Path) -> None:
     output = run(project, "dvc", "repro")
     assert output.count("Running stage") == 1
-    assert "Running stage 'ingest'" in output
+    assert "Running stage 'pin'" in output
 
 
 def test_metrics_plots_and_summary_show_real_content(project: Path) -> None:
@@ -60,7 +61,7 @@ def test_metrics_plots_and_summary_show_real_content(project: Path) -> None:
     assert "#Confusion" in page
     assert '"actual"' in page
     summary = run(project, "fineline", "summary")
-    for expected in ("ingest", "register", "tiny", "artifacts/report/report.html", "fineline predict"):
+    for expected in ("pin", "ingest", "register", "tiny", "artifacts/report/report.html", "fineline predict"):
         assert expected in summary
 
 

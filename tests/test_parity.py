@@ -11,7 +11,7 @@ from tests.project import TINY, make_project, run
 
 pytestmark = pytest.mark.slow
 
-SAME = "dataset clean quality splits augmented model onnx bundle report".split()
+SAME = "source_version dataset clean quality splits augmented model onnx bundle report".split()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from typing import Any
 from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation
 from components.evaluate.page import name_of
 from components.evaluate.slices import TRUNCATED
+from fineline import source_version
 from fineline.artifacts import Manifest
 
 
@@ -23,6 +24,7 @@ def render(found: Evaluation, config: Mapping[str, Any], bundle: Manifest, model
         "`NAME` is the name it is registered under. The bundle runs on ONNX Runtime with its own `tokenizer.json`.\n",
         "## Data\n",
         _table(["made by", "kind", "digest", "figures"], data),
+        *(f"\nVersion of {role}: `{version}`" for role, version in source_version.in_lineage(bundle.ancestors).items()),
         f"\nTrained on {found.train_rows:,} rows, tested on {len(found.rows):,} that were kept apart.\n",
         "## Training\n",
         _table(["parameter", "value"], [[name, f"`{value}`"] for name, value in sorted(model.params.items())]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.evaluate import plots
 from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, confused_pairs, mistakes
-from fineline import report
+from fineline import report, source_version
 from fineline.artifacts import Manifest
 from fineline.bundle import MODEL
 
@@ -269,9 +269,13 @@ def _lineage(manifest: Manifest) -> tuple[str, str]:
         for entry in chain
         if entry["params"]
     )
+    sources = [[role.replace("_", " "), version] for role, version in source_version.in_lineage(chain).items()]
     return (
-        report.table(["step", "gave", "digest", "fineline"], rows) + params,
-        "Every artifact that led to this model, by the sha256 over its files.",
+        report.table(["source", "version"], sources)
+        + "<br>"
+        + report.table(["step", "gave", "digest", "fineline"], rows)
+        + params,
+        "The version of the sources that was read, and every artifact that led to this model, by the sha256 over its files.",
     )
 
 

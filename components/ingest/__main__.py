@@ -1,4 +1,4 @@
-"""python -m components.ingest --dataset artifacts/dataset --params params.yaml"""
+"""python -m components.ingest --source_version artifacts/source_version --dataset artifacts/dataset --params params.yaml"""
 
 import sys
 from typing import TYPE_CHECKING
@@ -19,8 +19,8 @@ def load() -> "tuple[type[StepParams], Run]":
 STEP = Step(
     name="ingest",
     summary="Reads labelled text from files, folders, a hub, DVC or object storage into one typed Parquet file.",
+    documents={"source_version": "what pin made: which version of which source to read"},
     outputs={"dataset": "data.parquet, quarantine.jsonl"},
-    overrides={"source": "read this instead of the parameter source"},
     load=load,
 )
 

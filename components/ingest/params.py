@@ -1,6 +1,8 @@
 """Parameters of ingest."""
 
 import codecs
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,21 +15,11 @@ RESERVED = frozenset({"id", "text", "label", "group", "annotators", "time", "spl
 
 
 class Params(StepParams):
-    """Where the rows are, what their columns are called, and how much may be wrong with them."""
+    """What the rows' columns are called, and how much may be wrong with them."""
+
+    moved: ClassVar[Mapping[str, str]] = {"source": "pin.source", "test_source": "pin.test_source"}
 
     task: str = Field("single_label", description="What the model will learn; decides which label columns a row has.")
-    source: str = Field(
-        min_length=1,
-        description="The labelled rows: a .csv, .tsv, .jsonl or .parquet file (.gz too for the text formats), a glob, "
-        "a folder of such files, a folder written by datasets' save_to_disk, hf://owner/name[@revision][:split], "
-        "dvc://repo@rev:path (repo: a path or URL of a git repository with DVC), or any fsspec URL (s3://, gs://, ...).",
-        json_schema_extra={"location": True},
-    )
-    test_source: str = Field(
-        "",
-        description="Rows kept apart as the test split, a location like source; '' when there are none.",
-        json_schema_extra={"location": True},
-    )
     text_column: str = Field("text", min_length=1, description="Column that holds the text.")
     label_column: str = Field("label", min_length=1, description="Column that holds the label.")
     id_column: str = Field(
@@ -104,8 +96,6 @@ class Params(StepParams):
     def _columns_fit(self) -> "Params":
         if self.text_column == self.label_column:
             raise ValueError("text_column and label_column name the same column")
-        if self.test_source and self.test_source == self.source:
-            raise ValueError("test_source is the same place as source")
         for name in ("annotator_columns", "keep_columns"):
             columns = getattr(self, name)
             if len(set(columns)) < len(columns) or "" in columns:

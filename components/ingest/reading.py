@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 from components.ingest.delimited import read_delimited
 from components.ingest.jsonl import read_jsonl
-from components.ingest.locations import File, reachable
 from components.ingest.records import Record
 from fineline.errors import DataRejected
+from fineline.locations import File, reachable
 
 _BATCH = 256
 _CHUNK = 1 << 20

@@ -1,22 +1,24 @@
 """Reads the source in a stream and writes one typed Parquet file, with what could not be read beside it."""
 
+import dataclasses
 import difflib
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.locations import File, find_files, redacted
 from components.ingest.params import Params
 from components.ingest.quarantine import QUARANTINE, Quarantine
 from components.ingest.reading import Table, open_table
 from components.ingest.rows import set_id, typed_row
 from components.ingest.seen import Seen, open_seen
 from fineline import artifacts
+from fineline import source_version as versions
 from fineline.dataset import DATA, ROW_GROUP, describe, schema
 from fineline.errors import DataRejected, UsageError
+from fineline.locations import FORMATS, File, redacted
 from fineline.progress import progress
 from fineline.tasks import Task, get_task
 
@@ -28,42 +30,71 @@ _BUFFERED_CHARACTERS = 32_000_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def run(*, params: Params, dataset: Path) -> str:
-    """Writes the dataset of `params.source` and `params.test_source`; gives its row count for people.
+def run(*, params: Params, source_version: str, dataset: Path) -> str:
+    """Writes the dataset of exactly the `source_version` (what pin made: its folder, or its line of JSON); gives its row
+    count for people.
 
-    Raises UsageError for a place or column that is not there, DataRejected for data that cannot be read, ResourceError
-    for storage that does not answer. Refused rows outlive a failure in <dataset>.rejected.jsonl.
+    Raises UsageError for a column that is not there, DataRejected for data that cannot be read, ResourceError for storage
+    that does not answer and for a source that changed since. Refused rows outlive a failure in <dataset>.rejected.jsonl.
     """
     task = get_task(params.task)
-    files = _files(params)
-    rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
-    with artifacts.output(dataset, keep_equal=True) as folder:
-        try:
-            figures = _ingest(files, folder, params, task)
-        except DataRejected as error:
-            if not (folder / QUARANTINE).stat().st_size:
-                raise
-            (folder / QUARANTINE).replace(rejected)
-            raise DataRejected(error.what, f"{error.hint}; the refused rows are in {rejected}") from None
-        artifacts.write_manifest(
-            folder, step="ingest", kind="dataset", params=params.recorded(), inputs={}, figures=figures, task=task.name
-        )
-        rejected.unlink(missing_ok=True)
+    with versions.opened(source_version) as (version, pinned):
+        files = _files(version, params)
+        rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
+        with artifacts.output(dataset) as folder:
+            try:
+                figures = _ingest(files, folder, params, task)
+                _check(version, files, figures["sources"])
+            except DataRejected as error:
+                if not (folder / QUARANTINE).stat().st_size:
+                    raise
+                (folder / QUARANTINE).replace(rejected)
+                raise DataRejected(error.what, f"{error.hint}; the refused rows are in {rejected}") from None
+            artifacts.write_manifest(
+                folder,
+                step="ingest",
+                kind="dataset",
+                params=params.recorded(),
+                inputs={"source_version": pinned},
+                figures=figures,
+                task=task.name,
+            )
+            rejected.unlink(missing_ok=True)
     return _summary(figures)
 
 
-def _files(params: Params) -> list[tuple[File, bool]]:
+def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]:
     """The files to read, each with whether all of its rows belong to the test split."""
-    files = [(file, file.split == "test") for file in find_files(params.source, params.delimiter)]
-    if params.test_source:
-        found = find_files(params.test_source, params.delimiter)
-        if len(splits := sorted({file.split for file in found if file.split})) > 1:
+    files = []
+    for role, source in version.items():
+        found = [_named(file, params.delimiter) for file in versions.pinned_files(source)]
+        splits = sorted({file.split for file in found if file.split})
+        if role == "test_source" and len(splits) > 1:
             raise UsageError(
-                f"ingest.test_source {redacted(params.test_source)} has several splits: {', '.join(splits)}",
+                f"pin.test_source {redacted(source.location)} has several splits: {', '.join(splits)}",
                 "name one: add ':test' to a hub id, '/test' to a folder",
             )
-        files += [(file, True) for file in found]
+        files += [(file, role == "test_source" or file.split == "test") for file in found]
     return files
+
+
+def _named(file: File, delimiter: str) -> File:
+    """`file` with its format: with a `delimiter`, one of any other name is delimited text."""
+    if not file.format and not delimiter:
+        raise UsageError(
+            f"{file.shown}: the name does not say what the file holds",
+            f"it must end in {', '.join(FORMATS)}, or set ingest.delimiter to read it as delimited text",
+        )
+    return dataclasses.replace(file, format=file.format or "delimited")
+
+
+def _check(version: versions.Version, files: Sequence[tuple[File, bool]], sources: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ResourceError unless what was read of each source is the version of it."""
+    first = 0
+    for source in version.values():
+        own = slice(first, first + source.files)
+        first = own.stop
+        versions.check_read(source, [file for file, _ in files[own]], [entry["sha256"] for entry in sources[own]])
 
 
 def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, task: Task) -> dict[str, Any]:
@@ -85,7 +116,7 @@ def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, ta
             read = [entry["rows"] for entry, (_file, test) in zip(sources, files, strict=True) if test == wanted]
             if read and not sum(read):
                 reason = f": {quarantine.summary()}" if quarantine.count else ""
-                raise DataRejected(f"ingest.{role} has no row that can be read{reason}", "give a file with rows")
+                raise DataRejected(f"pin.{role} has no row that can be read{reason}", "give a file with rows")
     figures: dict[str, Any] = {
         "rows": sum(entry["rows"] for entry in sources),
         "quarantined": quarantine.count,
@@ -123,8 +154,7 @@ def _rows(
                     if isinstance(label, str):
                         kinds.setdefault(_is_number(label), label)
                 yield row
-            source = {"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused}
-            sources.append({**source, "revision": file.revision} if file.revision else source)
+            sources.append({"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused})
         if len(kinds) == 1:
             ((kind, label),) = kinds.items()
             numeric.setdefault(kind, (file.shown, label))

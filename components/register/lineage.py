@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any
 
-from fineline import __version__
+from fineline import __version__, source_version
 from fineline.artifacts import Manifest
 from fineline.code_version import UNKNOWN, git_state
 from fineline.registry import SHA256
@@ -19,7 +19,7 @@ def version_tags(bundle: Manifest, evidence: dict[str, Any], passed: bool) -> di
     return {
         SHA256: bundle.digest.removeprefix("sha256:"),
         "data_digest": data.get("digest", UNKNOWN),
-        "data_revision": _revision(data),
+        "data_revision": ", ".join(source_version.in_lineage(ancestors).values()) or UNKNOWN,
         "splits_digest": trained_on(bundle),
         "git_commit": commit,
         "git_dirty": dirty,
@@ -49,12 +49,6 @@ def trained_on(bundle: Manifest) -> str:
 
 def _train(bundle: Manifest) -> dict[str, Any]:
     return next((entry for entry in bundle.ancestors if entry["step"] == "train"), {})
-
-
-def _revision(data: dict[str, Any]) -> str:
-    """The commits of the DVC repositories or hub datasets that the data came from."""
-    sources = data.get("figures", {}).get("sources", [])
-    return ", ".join(sorted({source["revision"] for source in sources if source.get("revision")})) or UNKNOWN
 
 
 def _base_model(train: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fineline import __version__
+from fineline import __version__, source_version
 from fineline.artifacts import Manifest
 from fineline.code_version import git_state
 from fineline.errors import Preempted
@@ -52,12 +52,13 @@ def all_params(data: Manifest, params: dict[str, Any]) -> dict[str, str]:
 
 
 def tags(data: Manifest) -> dict[str, str]:
-    """Digest of every input by step, the data's digest, the code's version, and its git commit."""
+    """Digest of every input by step, the data's digest, the versions of its sources, the code's version, and its commit."""
     entries = [*data.ancestors, data.without_ancestors()]
     commit, dirty = git_state()
     return {
         **{f"fineline.digest.{entry['step']}": entry["digest"] for entry in entries},
         "fineline.data_digest": data.digest,
+        **{f"fineline.{role}": version for role, version in source_version.in_lineage(data.ancestors).items()},
         "fineline.version": __version__,
         "fineline.task": data.task,
         "mlflow.source.git.commit": commit,
@@ -66,8 +67,9 @@ def tags(data: Manifest) -> dict[str, str]:
 
 
 def datasets(data: Manifest) -> list[dict[str, str]]:
-    """The splits as training data, and what they were made from."""
+    """The splits as training data, with the versions of their sources, and what they were made from."""
+    source = json.dumps({"tags": source_version.in_lineage(data.ancestors)})
     return [
-        {"name": data.kind, "digest": data.digest, "context": "training"},
+        {"name": data.kind, "digest": data.digest, "context": "training", "source": source},
         *({"name": entry["step"], "digest": entry["digest"], "context": "lineage"} for entry in data.ancestors),
     ]

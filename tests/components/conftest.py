@@ -1,4 +1,4 @@
-"""Runs of one step that several files test: ingest on small files, data_quality on tiny rows, train for a few steps."""
+"""Runs of one step that several files test: pin and ingest on small files, data_quality on tiny rows, train for a few steps."""
 
 import json
 import shutil
@@ -72,10 +72,15 @@ def train(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def ingest(run_step: RunStep, tmp_path: Path) -> Ingest:
-    """ingest(source, **params) -> (exit code, stdout, stderr); the dataset is tmp_path / 'dataset'."""
+    """ingest(source, **params) -> (exit code, stdout, stderr) of pin, and if that is good of ingest; the dataset is
+    tmp_path / 'dataset'."""
 
-    def call(source: Path | str, **params: Any) -> tuple[int, str, str]:
-        return run_step("ingest", {"source": str(source), **params}, dataset=tmp_path / "dataset")
+    def call(source: Path | str, test_source: str = "", **params: Any) -> tuple[int, str, str]:
+        version = tmp_path / "source_version"
+        outcome = run_step("pin", {"source": str(source), "test_source": test_source}, source_version=version)
+        if outcome[0]:
+            return outcome
+        return run_step("ingest", params, source_version=version, dataset=tmp_path / "dataset")
 
     return call
 

@@ -17,7 +17,7 @@ import pytest
 
 from components.ingest.delimited import read_delimited
 from fineline import artifacts
-from tests.components.conftest import CSV, JSONL, ROWS, Ingest, pairs, quarantined, write
+from tests.components.conftest import CSV, JSONL, ROWS, Ingest, RunStep, pairs, quarantined, write
 from tests.conftest import PROJECT, files_of
 
 BAD_LINES = {
@@ -125,12 +125,12 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | str], dict[str, Any], int, list[str
     "wrong delimiter": ({"a.csv": "text;label\na;b\n"}, {}, 2, ["separated by ';': set ingest.delimiter"]),
     "empty file": ({"a.csv": ""}, {}, 3, ["a.csv is empty"]),
     "empty JSONL": ({"a.jsonl": "\n\n"}, {"source": "a.jsonl"}, 3, ["a.jsonl is empty"]),
-    "header only": ({"a.csv": "text,label\n"}, {}, 3, ["ingest.source has no row"]),
+    "header only": ({"a.csv": "text,label\n"}, {}, 3, ["pin.source has no row"]),
     "test without rows": (
         {"a.csv": CSV, "t.csv": "text,label\n"},
         {"test_source": "t.csv"},
         3,
-        ["ingest.test_source has no row"],
+        ["pin.test_source has no row"],
     ),
     "no good row": ({"a.csv": "text,label\na\n"}, {}, 3, ["no row", "a.csv line 2: 1 cells", "dataset.rejected.jsonl"]),
     "UTF-16": ({"a.csv": CSV.encode("utf-16")}, {}, 3, ["a.csv is UTF-16", "set ingest.encoding: utf-16"]),
@@ -188,7 +188,7 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | str], dict[str, Any], int, list[str
         2,
         ["5 parameters are wrong", "max_bad_rows", "delimiter", "encoding", "unknown task 'poetry'", "max_cell_bytes"],
     ),
-    "no source": ({}, {"source": ""}, 2, ["ingest.source"]),
+    "no source": ({}, {"source": ""}, 2, ["pin.source"]),
     "text and label the same": ({"a.csv": CSV}, {"label_column": "text"}, 2, ["name the same column"]),
     "test is the source": ({"a.csv": CSV}, {"test_source": "a.csv"}, 2, ["the same place as source"]),
     "reserved name": ({"a.csv": CSV}, {"keep_columns": ["group"]}, 2, ["keep_columns cannot keep group"]),
@@ -232,7 +232,7 @@ def test_unreadable_file(tmp_path: Path, ingest: Ingest) -> None:
     assert (code, "Permission denied" in err) == (4, True)
 
 
-def test_full_disk(tmp_path: Path) -> None:
+def test_full_disk(tmp_path: Path, run_step: RunStep) -> None:
     """On a real file system of 300 kB, mounted in a name space of its own."""
     lines = "".join(f"{hashlib.sha256(str(i).encode()).hexdigest()},x\n" for i in range(20_000))
     source = write(tmp_path / "a.csv", "text,label\n" + lines)
@@ -242,9 +242,9 @@ def test_full_disk(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=300k tmpfs '{small}'"
     if not shutil.which("unshare") or subprocess.run([*private, mount], capture_output=True).returncode:
         pytest.skip("this user may not mount a small file system")
-    step = (
-        f"'{sys.executable}' -m components.ingest --dataset '{small}/dataset' --params '{{\"source\": \"{source}\"}}'"
-    )
+    version = tmp_path / "source_version"
+    assert run_step("pin", {"source": str(source)}, source_version=version)[0] == 0
+    step = f"'{sys.executable}' -m components.ingest --source_version '{version}' --dataset '{small}/dataset' --params {{}}"
     done = subprocess.run(
         [*private, f"{mount} && {{ {step}; code=$?; ls -A '{small}'; exit $code; }}"],
         capture_output=True,

@@ -313,10 +313,11 @@ def test_a_server_that_fails_half_way_leaves_nothing_and_running_again_works(
 
 
 def test_lineage_from_the_source_on(tmp_path) -> None:
-    dataset, model, made = tmp_path / "dataset", tmp_path / "model", tmp_path / "made"
-    sources = [{"name": "a.csv", "revision": "beef"}, {"name": "b.csv", "revision": "beef"}, {"name": "c.csv"}]
+    pinned, dataset, model, made = (tmp_path / name for name in ("source_version", "dataset", "model", "made"))
+    sources = {"source": {"version": "commit:beef", "files": 2}, "test_source": {"version": "sha256:f00", "files": 1}}
     chain = [
-        (dataset, "ingest", "dataset", {}, {}, {"sources": sources}),
+        (pinned, "pin", "source_version", {}, {}, sources),
+        (dataset, "ingest", "dataset", {}, {"source_version": pinned}, {}),
         (tmp_path / "splits", "split", "splits", {}, {"dataset": dataset}, {}),
         (model, "train", "model", {"model": "owner/name", "revision": "f00d"}, {"splits": tmp_path / "splits"}, {}),
         (made, "quantize", "bundle", {}, {"model": model}, {}),
@@ -331,6 +332,6 @@ def test_lineage_from_the_source_on(tmp_path) -> None:
         digests[kind] = written.digest
     tags = lineage.version_tags(written, {}, passed=True)
     assert tags["data_digest"] == digests["dataset"]
-    assert tags["data_revision"] == "beef"
+    assert tags["data_revision"] == "commit:beef, sha256:f00"
     assert tags["splits_digest"] == digests["splits"]
     assert tags["base_model"] == "owner/name@f00d"

@@ -71,7 +71,7 @@ def test_the_image_holds_its_own_step_and_no_packages_of_others(step: str) -> No
     in_torch = ENVIRONMENT[step] == "torch"
     assert lines[:4] == [f"torch {in_torch}", "kfp False", "sentence_transformers False", "pytest False"]
     assert lines[4].split() == sorted(["__init__.py", step])
-    assert lines[5].split() == ["components", *(["data"] if step in ("ingest", "augment") else []), "fineline"]
+    assert lines[5].split() == ["components", *(["data"] if step in ("pin", "ingest", "augment") else []), "fineline"]
     assert lines[6] == ""
 
 

@@ -10,8 +10,8 @@ from fineline import artifacts
 from fineline.errors import ResourceError, UsageError
 
 
-def make(target: Path, text: str = "a", keep_equal: bool = False, **inputs: Path) -> artifacts.Manifest:
-    with artifacts.output(target, keep_equal) as folder:
+def make(target: Path, text: str = "a", **inputs: Path) -> artifacts.Manifest:
+    with artifacts.output(target) as folder:
         (folder / "data.txt").write_text(text)
         (folder / artifacts.MEASUREMENTS).write_text(text * 2)
         return artifacts.write_manifest(
@@ -61,20 +61,6 @@ def test_a_second_writer_is_kept_out(tmp_path: Path) -> None:
         make(tmp_path / "out")
     done.set()
     process.join()
-
-
-def test_an_equal_output_is_left_untouched_only_where_asked_and_only_when_whole(tmp_path: Path) -> None:
-    make(tmp_path / "out")
-    (tmp_path / "out" / artifacts.RUN).write_text(json.dumps({"seconds": -1}))
-    make(tmp_path / "out", keep_equal=True)
-    assert artifacts.read_run(tmp_path / "out") == {"seconds": -1}
-    (tmp_path / "out" / "data.txt").write_text("x")
-    make(tmp_path / "out", keep_equal=True)
-    assert artifacts.read_run(tmp_path / "out") != {"seconds": -1}
-    artifacts.verify(tmp_path / "out")
-    (tmp_path / "out" / artifacts.RUN).write_text(json.dumps({"seconds": -1}))
-    make(tmp_path / "out")
-    assert artifacts.read_run(tmp_path / "out") != {"seconds": -1}
 
 
 def hide_a_change(folder: Path) -> None:

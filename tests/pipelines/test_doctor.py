@@ -20,7 +20,7 @@ from tests.conftest import PROJECT
 def params(tmp_path: Path) -> Path:
     """Default parameters of every step."""
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({step: {} for step in STEPS} | {"ingest": {"source": "data.csv"}}))
+    path.write_text(yaml.safe_dump({step: {} for step in STEPS} | {"pin": {"source": "data.csv"}}))
     return path
 
 

@@ -18,7 +18,10 @@ from tests.project import TINY, make_project, run
 
 BUSY = "another retrain is under way here; nothing to do"
 FINELINE = str(Path(sys.prefix) / "bin" / "fineline")
-ROWS = {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""}
+ROWS = {
+    "pin": {"source": "data/tiny.csv"},
+    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+}
 DECIDE = {"min_new_rows": 30, "cooldown_hours": 0, "max_age_days": 0, "recent": "data/recent.csv"}
 MONITOR = {"time_column": "", "min_rows": 50, "source": "data/recent.csv"}
 
@@ -30,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_rows(150).to_csv(folder / "data" / "tiny.csv", index=False)
     make_rows(60, seed=9).to_csv(folder / "data" / "recent.csv", index=False)
     train = {**TINY["train"], "epochs": 1}
-    return make_project(folder, {**TINY, "ingest": ROWS, "train": train, "decide": DECIDE, "monitor": MONITOR})
+    return make_project(folder, {**TINY, **ROWS, "train": train, "decide": DECIDE, "monitor": MONITOR})
 
 
 def begin(project: Path, *words: str) -> "subprocess.Popen[str]":

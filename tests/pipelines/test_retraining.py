@@ -19,7 +19,10 @@ from tests.pipelines.kubeflow_server import KubeflowServer
 from tests.project import TINY, make_project
 
 GOLDEN = Path(__file__).with_name("retraining.golden.yaml")
-ROWS = {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""}
+ROWS = {
+    "pin": {"source": "data/tiny.csv"},
+    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+}
 ONLY_RETRAINING = {"monitor_params", "decide_params", "monitor_image", "decide_image", "name", "recent"}
 
 
@@ -91,7 +94,7 @@ def test_task_gives_the_program_flags_that_it_takes(name: str) -> None:
 def test_training_waits_for_the_decision_and_the_rest_for_nobody() -> None:
     dags = components()
     outer = dags["exit-handler-1"]["dag"]["tasks"]
-    assert set(outer) == {"ingest", "data-quality", "monitor", "decide", "training"}
+    assert set(outer) == {"pin", "ingest", "data-quality", "monitor", "decide", "training"}
     assert outer["decide"]["inputs"]["artifacts"]["drift"]["taskOutputArtifact"]["producerTask"] == "monitor"
     for task in ("decide", "training"):
         artifact = "dataset" if task == "decide" else "clean"
@@ -148,13 +151,19 @@ def test_who_waits_sees_monitor_and_decide_and_that_there_was_no_reason(
 ) -> None:
     done: dict[str, str] = {}
     server.frames = []
-    for step in ("ingest", "data-quality", "monitor", "decide"):
+    for step in ("pin", "ingest", "data-quality", "monitor", "decide"):
         server.frames.append(("RUNNING", {**done, step: "RUNNING"}))
         done[step] = "SUCCEEDED"
     server.frames.append(("SUCCEEDED", done))
     assert main(["submit", "--host", server.url, "--pipeline", "retraining", "--wait"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if " done " in line] == ["ingest", "data_quality", "monitor", "decide"]
+    assert [line.split()[0] for line in lines if " done " in line] == [
+        "pin",
+        "ingest",
+        "data_quality",
+        "monitor",
+        "decide",
+    ]
     assert "train        skipped 0.0 s  no reason to train" in lines
 
 
@@ -188,7 +197,7 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
     monitor = {"time_column": "", "min_rows": 50, "source": "data/recent.csv"}
     make_project(
         project,
-        {**TINY, "ingest": ROWS, "train": {**TINY["train"], "epochs": 1}, "decide": decide, "monitor": monitor},
+        {**TINY, **ROWS, "train": {**TINY["train"], "epochs": 1}, "decide": decide, "monitor": monitor},
     )
     make_rows(60, seed=9).to_csv(project / "data" / "recent.csv", index=False)
     monkeypatch.chdir(project)
@@ -206,7 +215,7 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
         return set(tasks), read["watch"].figures["reason"], read["decide"].figures["reason"]
 
     training = {"split", "augment", "train", "export_onnx", "quantize", "evaluate", "register", "promote"}
-    always = {"ingest", "data_quality", "watch", "decide", "finish"}
+    always = {"pin", "ingest", "data_quality", "watch", "decide", "finish"}
     ran, watched, reason = trigger(1)
     assert ran == always | training, (project / ".fineline" / "runs" / "1" / "kfp.log").read_text()[-3000:]
     assert watched == "tiny has no champion yet"

@@ -14,7 +14,10 @@ from pipelines.cli import main
 from tests.conftest import make_rows
 from tests.project import TINY, make_project, run
 
-ROWS = {"source": "data/tiny.csv", "keep_columns": ["channel"], "annotator_columns": [], "time_column": ""}
+ROWS = {
+    "pin": {"source": "data/tiny.csv"},
+    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "project"
     (folder / "data").mkdir(parents=True)
     make_rows(150).to_csv(folder / "data" / "tiny.csv", index=False)
-    return make_project(folder, {**TINY, "ingest": ROWS, "train": {**TINY["train"], "epochs": 1}})
+    return make_project(folder, {**TINY, **ROWS, "train": {**TINY["train"], "epochs": 1}})
 
 
 def results(project: Path) -> Path:

@@ -52,13 +52,13 @@ def test_the_second_submission_uses_what_is_there(server: KubeflowServer, capsys
 
 def test_what_set_changes_of_the_inputs_is_the_runs_and_uploads_nothing(server: KubeflowServer) -> None:
     submit(server)
-    assert submit(server, "--set", "train.epochs=2", "--set", "cluster.train_cpu=8") == 0
+    assert submit(server, "--set", "train.epochs=2", "--set", "cluster.gpu_type=amd.com/gpu") == 0
     assert len(server.versions) == 1
     given = arguments(server)
-    assert set(given) == {"train_params", "train_cpu"}
+    assert set(given) == {"train_params", "gpu_type"}
     usual = blocks.read()[0]["train"]
     assert given["train_params"] == {**json.loads(json.dumps(usual)), "epochs": 2}
-    assert given["train_cpu"] == "8"
+    assert given["gpu_type"] == "amd.com/gpu"
 
 
 def test_what_set_changes_otherwise_is_a_version_of_its_own(server: KubeflowServer) -> None:

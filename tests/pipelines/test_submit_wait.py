@@ -13,7 +13,7 @@ from pipelines.cli import main
 from tests.conftest import PROJECT
 from tests.pipelines.kubeflow_server import Frame, KubeflowServer
 
-STEPS = "ingest data-quality split augment train export-onnx quantize evaluate register promote".split()
+STEPS = "pin ingest data-quality split augment train export-onnx quantize evaluate register promote".split()
 LOOK = "GET runs/.*"
 
 

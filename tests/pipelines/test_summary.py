@@ -12,6 +12,7 @@ from pipelines.cli import main
 from pipelines.summary import STEPS, summary
 
 SUMMARIES = {
+    "pin": "source a.csv, sha256 0123456789ab",
     "ingest": "1,640 rows, 10 labels from 1 file",
     "train": "validation macro_f1 0.9120 after epoch 3 of 4 " * 3,
 }
@@ -116,7 +117,7 @@ def test_a_version_that_waits_says_how_to_go_on(tmp_path) -> None:
 
 def test_half_way(tmp_path) -> None:
     """What is missing is named, and how to go on."""
-    lines = list(summary(write(tmp_path / "artifacts", steps=("ingest", "data_quality")), 100))
+    lines = list(summary(write(tmp_path / "artifacts", steps=("pin", "ingest", "data_quality")), 100))
     assert sum(line.endswith("not run yet") for line in lines) == 8
     assert lines[lines.index("") + 1 :][:4] == [
         "gate     no verdict yet",
@@ -145,7 +146,12 @@ def test_each_step_leaves_its_line(tmp_path, run_step) -> None:
     """What the table shows is what the step itself said."""
     source = tmp_path / "rows.csv"
     source.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(10)))
-    params = {"source": str(source), "annotator_columns": [], "keep_columns": []}
-    code, stdout, stderr = run_step("ingest", params, dataset=tmp_path / "dataset")
-    assert code == 0, stderr
-    assert stdout == f"ingest: {json.loads((tmp_path / 'dataset' / 'run.json').read_text())['line']}\n"
+    version, dataset = tmp_path / "source_version", tmp_path / "dataset"
+    for code, stdout, stderr in (
+        run_step("pin", {"source": str(source)}, source_version=version),
+        run_step("ingest", {}, source_version=version, dataset=dataset),
+    ):
+        assert code == 0, stderr
+        step = stdout.partition(":")[0]
+        folder = {"pin": version, "ingest": dataset}[step]
+        assert stdout == f"{step}: {json.loads((folder / 'run.json').read_text())['line']}\n"

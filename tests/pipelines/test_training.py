@@ -1,7 +1,6 @@
 """The compiled pipeline: every change of it shows in the golden file, and what Kubeflow reads is what the steps are."""
 
 import functools
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def test_task_gives_the_step_its_flags_in_its_image(step: str) -> None:
     assert container["command"][:3] == ["python", "-m", f"components.{step}"]
     flags = dict(zip(container["command"][3::2], container["command"][4::2], strict=True))
     assert set(flags) == {
-        *(f"--{name}" for name in [*spec.inputs, *spec.outputs, *spec.optional, *spec.overrides]),
+        *(f"--{name}" for name in [*spec.documents, *spec.inputs, *spec.outputs, *spec.optional, *spec.overrides]),
         "--params",
         "--executor-input",
     }
@@ -131,11 +130,8 @@ def test_caching_is_off_where_what_is_outside_may_have_changed() -> None:
             "finish",
         }
 
-    pure = set(STEPS) - {"ingest", "register", "promote"}
-    assert cached() == pure
-    assert cached("ingest.source=dvc://https://host/repo@main:data.csv") == pure
-    assert cached("ingest.source=dvc://https://host/repo@0123abc:data.csv") == pure | {"ingest"}
-    assert cached(f"ingest.source=hf://owner/name@{'0' * 40}:train") == pure | {"ingest"}
+    pure = set(STEPS) - {"pin", "register", "promote"}
+    assert cached() == cached("pin.source=dvc://https://host/repo@main:data.csv") == pure
     version, alias = (f"train.init_from=models:/fineline{which}" for which in ("/3", "@champion"))
     assert cached(version) == cached("train.model=owner/name", "train.revision=0123abc") == pure
     assert cached(alias) == cached("train.model=owner/name") == pure - {"train"}
@@ -200,6 +196,7 @@ def test_registration_waits_for_the_gate_and_the_end_is_always_recorded() -> Non
         (["train.epochs"], ["--set train.epochs is not BLOCK.NAME=VALUE"]),
         (["epochs=3"], ["--set epochs=3 is not BLOCK.NAME=VALUE"]),
         (["cluster.memory=lots"], ["cluster.memory = 'lots': not a Kubernetes quantity"]),
+        (["cluster.memory=1.5Gi", "cluster.cpu=2G"], ["memory = '1.5Gi': not a", "cpu = '2G': not a"]),
         (["train.epochs=[1"], ["--set train.epochs=[1: "]),
         (["train.epochs=0"], ["1 parameter is wrong in --set:"]),
         (["cluster.images={trian: r/t}"], ["there is no step trian, did you mean train?"]),

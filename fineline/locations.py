@@ -15,6 +15,10 @@ from typing import Any
 from fineline.errors import DataRejected, ResourceError, UsageError
 
 FORMATS = {".csv": "delimited", ".tsv": "delimited", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+VERSION_MARKS = {"s3": "?versionId=", "s3a": "?versionId=", "gs": "#", "gcs": "#"}
+"""What follows in the address of an object by its scheme, before the id of one version of it (s3fs, gcsfs)."""
+CREDENTIALS = re.compile(r"(?<=https://)[^/@]+@|(?<=http://)[^/@]+@|(?<!dvc:)(?<=//)[^/@:]+:[^/@]+@")
+"""A password in a URL, or what goes before @ in a web address: many services take a token there."""
 _COMPRESSED = ".gz"
 _GLOB = re.compile(r"[*?\[]")
 _DVC = re.compile(r"dvc://(?P<repo>.+)@(?P<rev>[^@:]+):(?P<path>[^:]+)")
@@ -41,14 +45,17 @@ _DRIVER_ERRORS = (
 class File:
     """One file to read from an fsspec `filesystem`.
 
-    `name` has no folder but what a wildcard matched or a split is called; `shown` names the file to people.
+    `name` has no folder but what a wildcard matched or a split is called; `shown` names the file to people. `info` is what
+    the storage says of it: size, ETag and the like.
     """
 
     filesystem: Any
     path: str
     name: str
     shown: str
-    format: str
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    format: str = ""
+    """delimited, jsonl, parquet or arrow; '' where the name does not say it."""
     split: str = ""
     """Name of the split that the file is of, where its collection has named splits."""
     revision: str = ""
@@ -58,25 +65,26 @@ class File:
 
     @property
     def suffix(self) -> str:
-        return _suffix(self.path)
+        return _suffix(self.name)
 
     @property
     def compressed(self) -> bool:
-        return self.path.endswith(_COMPRESSED)
+        return self.name.endswith(_COMPRESSED)
 
 
-def find_files(location: str, delimiter: str = "") -> list[File]:
-    """The files behind `location`, in the order of their names.
+def find_files(location: str, revision: str = "") -> list[File]:
+    """The files behind `location`, in the order of their names; of a repository or hub dataset those of `revision`, when
+    given, instead of the location's own.
 
-    With a `delimiter`, files with an unknown suffix count as delimited text. Raises UsageError when there is nothing to
-    read, ResourceError when the storage cannot be reached or its driver is not installed.
+    Raises UsageError when there is nothing to read, ResourceError when the storage cannot be reached or its driver is not
+    installed.
     """
     import fsspec
 
     if location.startswith("dvc://"):
-        return _dvc_files(location, delimiter)
+        return _dvc_files(location, revision)
     if location.startswith("hf://") and not location.startswith("hf://datasets/"):
-        return _hub_files(location)
+        return _hub_files(location, revision)
     with reachable(location):
         try:
             filesystem, path = fsspec.url_to_fs(location)
@@ -90,7 +98,7 @@ def find_files(location: str, delimiter: str = "") -> list[File]:
             raise UsageError(
                 f"{redacted(location)} is no location: {error}", "give a path or a URL, see docs/parameters.md"
             ) from None
-        return _expand(filesystem, path, redacted(location), delimiter)
+        return _expand(filesystem, path, redacted(location), VERSION_MARKS.get(location.partition("://")[0], ""))
 
 
 @contextlib.contextmanager
@@ -109,7 +117,7 @@ def reachable(shown: str, listed: bool = False) -> Iterator[None]:
     except FileNotFoundError as error:
         if listed:
             raise _unreachable(shown, error) from error
-        raise UsageError(f"{shown} does not exist ({error})", "check ingest.source and ingest.test_source") from None
+        raise UsageError(f"{shown} does not exist ({error})", "check pin.source and pin.test_source") from None
     except OSError as error:
         raise _unreachable(shown, error) from error
     except _driver_errors() as error:
@@ -117,8 +125,8 @@ def reachable(shown: str, listed: bool = False) -> Iterator[None]:
 
 
 def redacted(location: str) -> str:
-    """`location` without the password that a URL may carry."""
-    return re.sub(r"//[^/@:]+:[^/@]+@", "//***@", location)
+    """`location` without the credentials that a URL may carry."""
+    return CREDENTIALS.sub("***@", location)
 
 
 def _unreachable(shown: str, error: BaseException) -> ResourceError:
@@ -133,19 +141,22 @@ def _driver_errors() -> tuple[type[BaseException], ...]:
     return tuple(getattr(sys.modules[module], name) for module, name in _DRIVER_ERRORS if module in sys.modules)
 
 
-def _expand(filesystem: Any, path: str, shown: str, delimiter: str, **facts: Any) -> list[File]:
-    """A file, a folder or a glob of `filesystem` as files. `facts` are fields that all of them share."""
+def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any) -> list[File]:
+    """A file, a folder or a glob of `filesystem` as files. `mark` is that of its scheme; `facts` are fields that all share."""
+    info: Mapping[str, Any] = {}
     try:
-        kind = filesystem.info(path)["type"]
+        info = filesystem.info(path)
+        kind = info["type"]
     except FileNotFoundError as error:
         # fsspec's HTTP driver says the same of a page that is not there and of a server that does not answer.
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
             raise error.__cause__ from None
-        if not _GLOB.search(shown):
-            raise UsageError(f"{shown} does not exist", "check ingest.source and ingest.test_source") from None
+        if not _GLOB.search(shown.partition(mark)[0] if mark else shown):
+            raise UsageError(f"{shown} does not exist", "check pin.source and pin.test_source") from None
         kind = "glob"
     if kind not in ("directory", "glob"):
-        return [_file(filesystem, path, posixpath.basename(path), shown, delimiter, facts)]
+        name = posixpath.basename(path.partition(mark)[0] if mark else path)
+        return [File(filesystem, path, name, shown, info, format_of(name), **facts)]
     if kind == "directory":
         if filesystem.exists(f"{path}/dataset_dict.json"):
             splits = json.loads(filesystem.cat_file(f"{path}/dataset_dict.json"))["splits"]
@@ -157,28 +168,24 @@ def _expand(filesystem: Any, path: str, shown: str, delimiter: str, **facts: Any
         entries = list(filesystem.glob(path, detail=True).values())
         root, shown = (posixpath.dirname(_GLOB.split(place, maxsplit=1)[0]) for place in (path, shown))
     # Links to files (DVC and Kubernetes make them) have a type of their own.
-    found = [entry["name"] for entry in entries if entry["type"] != "directory"]
+    found = {entry["name"]: entry for entry in entries if entry["type"] != "directory"}
     root = root.strip("/")
     names = {posixpath.relpath(name.strip("/"), root) if root else name.strip("/"): name for name in found}
-    chosen = {
-        n: p for n, p in names.items() if _suffix(n) in FORMATS and not posixpath.basename(n).startswith((".", "_"))
-    }
+    chosen = {n: p for n, p in names.items() if format_of(n) and not posixpath.basename(n).startswith((".", "_"))}
     if not chosen:
         raise UsageError(
             f"{shown if kind == 'directory' else path} names no data file ({', '.join(FORMATS)})",
             "give a file, a folder that holds some itself, or a glob such as 'folder/**/*.csv'",
         )
-    return [_file(filesystem, chosen[n], n, posixpath.join(shown, n), delimiter, facts) for n in sorted(chosen)]
+    return [
+        File(filesystem, chosen[n], n, posixpath.join(shown, n), found[chosen[n]], format_of(n), **facts)
+        for n in sorted(chosen)
+    ]
 
 
-def _file(filesystem: Any, path: str, name: str, shown: str, delimiter: str, facts: Mapping[str, Any]) -> File:
-    form = FORMATS.get(_suffix(path), "delimited" if delimiter else "")
-    if not form:
-        raise UsageError(
-            f"{shown}: the name does not say what the file holds",
-            f"it must end in {', '.join(FORMATS)}, or set ingest.delimiter to read it as delimited text",
-        )
-    return File(filesystem, path, name, shown, form, **facts)
+def format_of(name: str) -> str:
+    """What a file of that name holds: delimited, jsonl or parquet; '' when its ending is none of FORMATS."""
+    return FORMATS.get(_suffix(name), "")
 
 
 def _saved(filesystem: Any, path: str, shown: str, facts: Mapping[str, Any]) -> list[File]:
@@ -188,21 +195,26 @@ def _saved(filesystem: Any, path: str, shown: str, facts: Mapping[str, Any]) -> 
     state = json.loads(filesystem.cat_file(f"{path}/state.json"))
     names = [entry["filename"] for entry in state["_data_files"]]
     prefix = f"{split}/" if split else ""
-    return [File(filesystem, f"{path}/{n}", f"{prefix}{n}", f"{shown}/{n}", "arrow", **facts) for n in names]
+    return [
+        File(
+            filesystem, f"{path}/{n}", f"{prefix}{n}", f"{shown}/{n}", filesystem.info(f"{path}/{n}"), "arrow", **facts
+        )
+        for n in names
+    ]
 
 
 def _suffix(name: str) -> str:
     return posixpath.splitext(name.removesuffix(_COMPRESSED))[1].lower()
 
 
-def _dvc_files(location: str, delimiter: str) -> list[File]:
+def _dvc_files(location: str, revision: str) -> list[File]:
     match = _DVC.fullmatch(location)
     if not match:
         raise UsageError(
             f"{redacted(location)} is not dvc://repo@rev:path",
             "name the repository, a tag, branch or commit, and the path inside it: dvc://../data@v1.2:labels.csv",
         )
-    repo, rev, path = match["repo"], match["rev"], match["path"]
+    repo, rev, path = match["repo"], revision or match["rev"], match["path"]
     if "://" not in repo and "@" not in repo and not Path(repo).is_dir():
         raise UsageError(f"{location}: there is no repository {repo}", "give the path or the URL of a git repository")
     from dvc.api import DVCFileSystem
@@ -214,10 +226,10 @@ def _dvc_files(location: str, delimiter: str) -> list[File]:
             commit = filesystem.repo.get_rev()
         except RevError as error:
             raise UsageError(f"{redacted(location)}: {error}", "give a tag, branch or commit of it") from None
-        return _expand(filesystem, path, redacted(location), delimiter, revision=commit)
+        return _expand(filesystem, path, redacted(location), revision=commit)
 
 
-def _hub_files(location: str) -> list[File]:
+def _hub_files(location: str, revision: str) -> list[File]:
     match = _HUB.fullmatch(location)
     if not match:
         raise UsageError(
@@ -229,7 +241,7 @@ def _hub_files(location: str) -> list[File]:
 
     with reachable(location):
         try:
-            commit = HfApi().dataset_info(match["name"], revision=match["revision"], timeout=30).sha or ""
+            commit = HfApi().dataset_info(match["name"], revision=revision or match["revision"], timeout=30).sha or ""
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise UsageError(
                 f"{location} is not on the hub, or not for you: {str(error).splitlines()[0]}",
@@ -262,8 +274,9 @@ def files_of_builder(name: str, commit: str, split: str, shown: str) -> list[Fil
     for key in [split] if split else by_split:
         for url in by_split[key]:
             filesystem, path = fsspec.url_to_fs(url)
-            facts = {"split": key, "revision": commit, "class_names": class_names}
-            result.append(_file(filesystem, path, f"{key}/{posixpath.basename(path)}", redacted(url), "", facts))
+            name = f"{key}/{posixpath.basename(path)}"
+            form = format_of(name)
+            result.append(File(filesystem, path, name, redacted(url), {}, form, key, commit, class_names))
     if not result:
         raise UsageError(f"{shown} has no data files", "name its files: hf://datasets/owner/name@revision/*.parquet")
     return result

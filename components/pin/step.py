@@ -1,0 +1,73 @@
+"""Asks every source which version it is now."""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from components.pin.params import Params
+from fineline import artifacts
+from fineline import source_version as versions
+from fineline.errors import ResourceError, UsageError
+from fineline.locations import File, find_files, reachable, redacted
+from fineline.progress import progress
+
+_SHORT = 12
+
+
+def run(*, params: Params, source_version: Path) -> str:
+    """Writes the version that the sources have at this moment; gives it for people.
+
+    A folder that holds this version already stays as it is, so that nothing after it has to run again. Raises UsageError for
+    a place that is not there, ResourceError for storage that does not answer and for a file that is being written.
+    """
+    locations = {"source": params.source, "test_source": params.test_source}
+    version = {role: _pinned(location) for role, location in locations.items() if location}
+    if not _holds(source_version, version):
+        with artifacts.output(source_version) as folder:
+            versions.write(folder, version)
+    return "; ".join(_said(role, source) for role, source in version.items())
+
+
+def _pinned(location: str) -> versions.Source:
+    files = find_files(location)
+    read = sum(not versions.known_by(file) for file in files)
+    if read and "://" in location:
+        print(
+            f"pin: {redacted(location)} has no ETag or the like: its bytes are read to know them again", file=sys.stderr
+        )
+    known = [
+        versions.known_by(file) or versions.by_bytes(_sha256(file))
+        for file in progress(files, "pin", total=len(files), unit="files")
+    ]
+    return versions.listed(location, files, known)
+
+
+def _sha256(file: File) -> str:
+    """The sha256 (hex) of a file's bytes. Raises ResourceError when it changes meanwhile."""
+    with reachable(file.shown, listed=True):
+        with file.filesystem.open(file.path, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        file.filesystem.invalidate_cache()
+        after = file.filesystem.info(file.path)
+    if _stamp(after) != _stamp(file.info):
+        raise ResourceError(f"{file.shown} changed while it was read", "wait until it is written, then run again")
+    return digest
+
+
+def _stamp(info: Any) -> tuple[Any, Any]:
+    return info.get("size"), info.get("mtime")
+
+
+def _holds(folder: Path, version: versions.Version) -> bool:
+    try:
+        return versions.read(folder) == version
+    except UsageError:  # not there, damaged, or another artifact
+        return False
+
+
+def _said(role: str, source: versions.Source) -> str:
+    """Such as 'source messages.csv, sha256 0f3a5b7c9d1e'."""
+    kind, _, value = source.version.partition(":")
+    named = source.listing[0][0] if len(source.listing) == 1 else f"{source.files:,} files"
+    return f"{role.replace('_', ' ')} {named}, {kind} {value[:_SHORT]}"
