@@ -35,7 +35,8 @@ _KNOWN_BY = {
 class Source:
     """One location as it was. `digest` is the sha256 (hex) over all of its files: name, and what each is known by.
 
-    `listing` holds these pairs where it is short; of thousands of files the digest is enough to see a change.
+    `listing` says that by name where it is short: a commit needs none, and of thousands of files the digest is enough to see
+    a change.
     """
 
     location: str
@@ -43,14 +44,15 @@ class Source:
     digest: str
     revision: str = ""
     """The commit of a DVC repository or of a hub dataset."""
-    listing: tuple[tuple[str, str], ...] = ()
+    listing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """For people and the lineage: commit:<hex>; of one file sha256:<hex>, etag:<text> and the like; else files:<digest>."""
         if self.revision:
             return f"commit:{self.revision}"
-        return self.listing[0][1] if len(self.listing) == 1 else f"files:{self.digest}"
+        only, *others = self.listing.values() or [f"files:{self.digest}"]
+        return f"files:{self.digest}" if others else only
 
 
 Version = Mapping[str, Source]
@@ -73,10 +75,11 @@ def by_bytes(sha256: str) -> str:
 
 def listed(location: str, files: Sequence[File], known: Sequence[str]) -> Source:
     """The source at `location`, whose `files`, one at least, are `known` by these."""
-    listing = tuple((file.name, how) for file, how in zip(files, known, strict=True))
-    text = json.dumps(listing)
+    text = json.dumps([(file.name, how) for file, how in zip(files, known, strict=True)])
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Source(location, len(files), digest, files[0].revision, listing if len(text) <= _LONGEST_LISTING else ())
+    short = not files[0].revision and len(text) <= _LONGEST_LISTING
+    listing = {file.name: how for file, how in zip(files, known, strict=True)} if short else {}
+    return Source(location, len(files), digest, files[0].revision, listing)
 
 
 def write(folder: Path, version: Version) -> None:
@@ -156,12 +159,11 @@ def check_read(source: Source, files: Sequence[File], sha256: Sequence[str]) -> 
 def _compare(source: Source, files: Sequence[File], known: Sequence[str]) -> None:
     """Raises ResourceError when these files are not those of `source`; '' is known by nothing yet."""
     names = [file.name for file in files]
-    then = [name for name, _ in source.listing]
-    if then and names != then:
-        raise _changed(source, f"{', '.join(sorted({*names} ^ {*then})[:3])} came or went")
-    for (name, before), now in zip(source.listing, known, strict=False):
-        if now and now != before:
-            raise _changed(source, f"{name} was {before}, and is {now}")
+    if source.listing and (others := {*names} ^ source.listing.keys()):
+        raise _changed(source, f"{', '.join(sorted(others)[:3])} came or went")
+    for name, now in zip(names, known, strict=True) if source.listing else ():
+        if now and now != source.listing[name]:
+            raise _changed(source, f"{name} was {source.listing[name]}, and is {now}")
     if len(files) != source.files or (all(known) and listed("", files, known).digest != source.digest):
         raise _changed(source, f"its {source.files:,} files are not the same any more")
 
@@ -185,14 +187,12 @@ def _content(source: Source) -> dict[str, Any]:
     """What version.json says of a source."""
     content = dataclasses.asdict(source)
     del content["location"]
-    return {**content, "listing": [list(pair) for pair in source.listing]}
+    return content
 
 
 def _parsed(text: str, where: str) -> Version:
     try:
-        return {
-            role: Source(**{**entry, "listing": tuple((name, how) for name, how in entry["listing"])})
-            for role, entry in json.loads(text).items()
-        }
+        version = {role: Source(**entry) for role, entry in json.loads(text).items()}
+        return {"source": version.pop("source"), **version}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{where} holds no source version: {error}", "give the folder that pin made") from None

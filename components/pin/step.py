@@ -67,7 +67,7 @@ def _holds(folder: Path, version: versions.Version) -> bool:
 
 
 def _said(role: str, source: versions.Source) -> str:
-    """Such as 'source messages.csv, sha256 0f3a5b7c9d1e'."""
+    """Such as 'source: 1 file, sha256 0f3a5b7c9d1e'."""
     kind, _, value = source.version.partition(":")
-    named = source.listing[0][0] if len(source.listing) == 1 else f"{source.files:,} files"
-    return f"{role.replace('_', ' ')} {named}, {kind} {value[:_SHORT]}"
+    count = "1 file" if source.files == 1 else f"{source.files:,} files"
+    return f"{role.replace('_', ' ')}: {count}, {'listing' if kind == 'files' else kind} {value[:_SHORT]}"

@@ -11,6 +11,7 @@ import pytest
 
 from fineline import artifacts
 from fineline.dataset import DATA, read_rows
+from tests.components.storages import Bucket, Website, git, serving
 from tests.conftest import files_of, write_dataset
 
 RunStep = Callable[..., tuple[int, str, str]]
@@ -68,6 +69,52 @@ def train(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> 
         return artifacts.verify(tmp_path / name)
 
     return run
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket; every s3://bucket/... is in it."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'fineline[s3]'")
+    with serving(Bucket()) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield running
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def website(monkeypatch: pytest.MonkeyPatch) -> Iterator[Website]:
+    """A web server without files; `url` is its address."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(Website()) as running:
+        yield running
+
+
+@pytest.fixture
+def dvc_repo(tmp_path: Path) -> Path:
+    """A git repository with DVC: data.csv and folder/ in two versions, the tags v1 and v2, pushed to a local remote."""
+    from dvc.repo import Repo
+
+    path = tmp_path / "repo"
+    path.mkdir()
+    git(path, "init", "-q")
+    with Repo.init(str(path)) as repo:
+        with repo.config.edit() as config:
+            config["remote"]["store"] = {"url": str(tmp_path / "store")}
+            config["core"]["remote"] = "store"
+        for version, text in (("v1", "hello there"), ("v2", "hello again")):
+            write(path / "data.csv", CSV.replace("hello there", text))
+            write(path / "folder" / "part.csv", CSV.replace("hello there", text))
+            repo.add([str(path / "data.csv"), str(path / "folder")])
+            git(path, "add", "-A")
+            git(path, "commit", "-qm", version)
+            git(path, "tag", version)
+            repo.push()
+    return path
 
 
 @pytest.fixture

@@ -1,15 +1,9 @@
 """ingest: saved datasets, the hub, buckets, DVC repositories."""
 
 import hashlib
-import http.server
-import os
 import shutil
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
@@ -17,6 +11,7 @@ import pytest
 from fineline import artifacts
 from fineline.locations import files_of_builder, redacted
 from tests.components.conftest import CSV, ROWS, Ingest, pairs, quarantined, write
+from tests.components.storages import Bucket
 
 
 def test_saved_datasets(tmp_path: Path, read: Callable[..., pd.DataFrame], ingest: Ingest) -> None:
@@ -67,103 +62,13 @@ def test_memory_filesystem(read: Callable[..., pd.DataFrame]) -> None:
         filesystem.rm("/ingest", recursive=True)
 
 
-class _Bucket(http.server.BaseHTTPRequestHandler):
-    """As much of S3 as reading needs: HEAD, GET with ranges, list-objects-v2. One bucket, `files`."""
-
-    files: dict[str, bytes] = {"in/a.csv": CSV.encode(), "in/b.csv": b"text,label\nmore,x\n"}  # noqa: RUF012
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        key, query = url.path.strip("/").partition("/")[2], parse_qs(url.query)
-        if "list-type" in query:
-            self._answer(200, self._listing(query.get("prefix", [""])[0]).encode(), "application/xml")
-        elif key not in self.files:
-            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>", "application/xml")
-        elif span := self.headers.get("Range"):
-            first, last = span.removeprefix("bytes=").split("-")
-            self._answer(206, self.files[key][int(first) : int(last) + 1], "text/csv")
-        else:
-            self._answer(200, self.files[key], "text/csv")
-
-    def _listing(self, prefix: str) -> str:
-        entries = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
-            for key, data in self.files.items()
-            if key.startswith(prefix)
-        )
-        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
-
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("ETag", '"x"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'fineline[s3]'")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Bucket)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield "s3://bucket"
-    server.shutdown()
-    server.server_close()
-
-
-def test_s3(bucket: str, read: Callable[..., pd.DataFrame], ingest: Ingest) -> None:
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    assert pairs(read(f"{bucket}/in/a.csv")) == ROWS
-    assert pairs(read(f"{bucket}/in/*.csv")) == [*ROWS, ("more", "x")]
-    code, _out, err = ingest(f"{bucket}/in/none.csv")
+def test_s3(bucket: Bucket, read: Callable[..., pd.DataFrame], ingest: Ingest) -> None:
+    bucket.put("in/a.csv", CSV.encode())
+    bucket.put("in/b.csv", b"text,label\nmore,x\n")
+    assert pairs(read("s3://bucket/in/a.csv")) == ROWS
+    assert pairs(read("s3://bucket/in/*.csv")) == [*ROWS, ("more", "x")]
+    code, _out, err = ingest("s3://bucket/in/none.csv")
     assert (code, "does not exist" in err) == (2, True)
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def dvc_repo(tmp_path: Path) -> Path:
-    """A git repository with DVC: data.csv and folder/ in two versions, v1 and v2, pushed to a local remote."""
-    from dvc.repo import Repo
-
-    path = tmp_path / "repo"
-    path.mkdir()
-    identity = {
-        f"GIT_{role}_{key}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
-    }
-
-    def git(*command: str) -> None:
-        subprocess.run(["git", *command], cwd=path, env={**os.environ, **identity}, check=True, capture_output=True)
-
-    git("init", "-q")
-    with Repo.init(str(path)) as repo:
-        with repo.config.edit() as config:
-            config["remote"]["store"] = {"url": str(tmp_path / "store")}
-            config["core"]["remote"] = "store"
-        for version, text in (("v1", "hello there"), ("v2", "hello again")):
-            write(path / "data.csv", CSV.replace("hello there", text))
-            write(path / "folder" / "part.csv", CSV.replace("hello there", text))
-            repo.add([str(path / "data.csv"), str(path / "folder")])
-            git("add", "-A")
-            git("commit", "-qm", version)
-            git("tag", version)
-            repo.push()
-    return path
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")

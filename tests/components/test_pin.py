@@ -25,7 +25,7 @@ def pin(run_step: RunStep, tmp_path: Path) -> Callable[..., str]:
         params = {"source": str(source), "test_source": str(test_source)}
         code, out, err = run_step("pin", params, source_version=tmp_path / "source_version")
         assert code == 0, err
-        assert out.startswith("pin: source ")
+        assert out.startswith("pin: source: ")
         return artifacts.read_run(tmp_path / "source_version")[source_version.TEXT]
 
     return run

@@ -12,7 +12,7 @@ from pipelines.cli import main
 from pipelines.summary import STEPS, summary
 
 SUMMARIES = {
-    "pin": "source a.csv, sha256 0123456789ab",
+    "pin": "source: 1 file, sha256 0123456789ab",
     "ingest": "1,640 rows, 10 labels from 1 file",
     "train": "validation macro_f1 0.9120 after epoch 3 of 4 " * 3,
 }
