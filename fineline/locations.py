@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fineline.errors import DataRejected, ResourceError, UsageError
+from fineline.redaction import redacted
 
 FORMATS = {".csv": "delimited", ".tsv": "delimited", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 VERSION_MARKS = {"s3": "?versionId=", "s3a": "?versionId=", "gs": "#", "gcs": "#"}
 """What follows in the address of an object by its scheme, before the id of one version of it (s3fs, gcsfs)."""
-CREDENTIALS = re.compile(r"(?<=https://)[^/@]+@|(?<=http://)[^/@]+@|(?<!dvc:)(?<=//)[^/@:]+:[^/@]+@")
-"""A password in a URL, or what goes before @ in a web address: many services take a token there."""
 _COMPRESSED = ".gz"
 _GLOB = re.compile(r"[*?\[]")
 _DVC = re.compile(r"dvc://(?P<repo>.+)@(?P<rev>[^@:]+):(?P<path>[^:]+)")
@@ -122,11 +121,6 @@ def reachable(shown: str, listed: bool = False) -> Iterator[None]:
         raise _unreachable(shown, error) from error
     except _driver_errors() as error:
         raise _unreachable(shown, error) from error
-
-
-def redacted(location: str) -> str:
-    """`location` without the credentials that a URL may carry."""
-    return CREDENTIALS.sub("***@", location)
 
 
 def _unreachable(shown: str, error: BaseException) -> ResourceError:

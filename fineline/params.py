@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fineline import delivery
 from fineline.errors import UsageError
-from fineline.locations import redacted
+from fineline.redaction import redacted
 
 
 class StepParams(BaseModel):

@@ -14,12 +14,13 @@ from components.ingest.quarantine import QUARANTINE, Quarantine
 from components.ingest.reading import Table, open_table
 from components.ingest.rows import set_id, typed_row
 from components.ingest.seen import Seen, open_seen
-from fineline import artifacts
+from fineline import artifacts, pinned
 from fineline import source_version as versions
 from fineline.dataset import DATA, ROW_GROUP, describe, schema
 from fineline.errors import DataRejected, UsageError
-from fineline.locations import FORMATS, File, redacted
+from fineline.locations import FORMATS, File
 from fineline.progress import progress
+from fineline.redaction import redacted
 from fineline.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
     that does not answer and for a source that changed since. Refused rows outlive a failure in <dataset>.rejected.jsonl.
     """
     task = get_task(params.task)
-    with versions.opened(source_version) as (version, pinned):
+    with versions.opened(source_version) as (version, version_folder):
         files = _files(version, params)
         rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
         with artifacts.output(dataset) as folder:
@@ -55,7 +56,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
                 step="ingest",
                 kind="dataset",
                 params=params.recorded(),
-                inputs={"source_version": pinned},
+                inputs={"source_version": version_folder},
                 figures=figures,
                 task=task.name,
             )
@@ -67,7 +68,7 @@ def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]
     """The files to read, each with whether all of its rows belong to the test split."""
     files = []
     for role, source in version.items():
-        found = [_named(file, params.delimiter) for file in versions.pinned_files(source)]
+        found = [_named(file, params.delimiter) for file in pinned.files_of(source)]
         splits = sorted({file.split for file in found if file.split})
         if role == "test_source" and len(splits) > 1:
             raise UsageError(
@@ -94,7 +95,7 @@ def _check(version: versions.Version, files: Sequence[tuple[File, bool]], source
     for source in version.values():
         own = slice(first, first + source.files)
         first = own.stop
-        versions.check_read(source, [file for file, _ in files[own]], [entry["sha256"] for entry in sources[own]])
+        pinned.check(source, [file for file, _ in files[own]], [entry["sha256"] for entry in sources[own]])
 
 
 def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, task: Task) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from fineline.locations import CREDENTIALS
 from fineline.params import StepParams
+from fineline.redaction import CREDENTIALS
 
 
 class Params(StepParams):

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from components.pin.params import Params
-from fineline import artifacts
+from fineline import artifacts, pinned
 from fineline import source_version as versions
 from fineline.errors import ResourceError, UsageError
-from fineline.locations import File, find_files, reachable, redacted
+from fineline.locations import File, find_files, reachable
 from fineline.progress import progress
+from fineline.redaction import redacted
 
 _SHORT = 12
 
@@ -31,16 +32,16 @@ def run(*, params: Params, source_version: Path) -> str:
 
 def _pinned(location: str) -> versions.Source:
     files = find_files(location)
-    read = sum(not versions.known_by(file) for file in files)
+    read = sum(not pinned.known_by(file) for file in files)
     if read and "://" in location:
         print(
             f"pin: {redacted(location)} has no ETag or the like: its bytes are read to know them again", file=sys.stderr
         )
     known = [
-        versions.known_by(file) or versions.by_bytes(_sha256(file))
+        pinned.known_by(file) or pinned.by_bytes(_sha256(file))
         for file in progress(files, "pin", total=len(files), unit="files")
     ]
-    return versions.listed(location, files, known)
+    return pinned.listed(location, files, known)
 
 
 def _sha256(file: File) -> str:

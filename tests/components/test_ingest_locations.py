@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from fineline import artifacts
-from fineline.locations import files_of_builder, redacted
+from fineline.locations import files_of_builder
+from fineline.redaction import redacted
 from tests.components.conftest import CSV, ROWS, Ingest, pairs, quarantined, write
 from tests.components.storages import Bucket
 
