@@ -18,7 +18,7 @@ LARGEST_ARGUMENT = 32 * 4096 - 1
 holds all inputs of the pipeline, and one of a step's launcher the executor input with the step's own."""
 LARGEST_AROUND = 16 * 1024
 """Bytes kept for what an executor input holds besides: names, places and figures of artifacts. The largest that was
-recorded (tests/pipelines/kubeflow/executor-input) has 5 KB of it."""
+recorded (tests/recorded/executor-input) has 5 KB of it."""
 LARGEST_INTEGER = 2**53
 """Whole numbers above it change: Kubeflow's are of type double."""
 

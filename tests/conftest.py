@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from fineline import artifacts, dataset, step
 from fineline.tasks import get_task
@@ -18,6 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # A shell starts jobs in the background with SIGINT ignored, and the programs that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("fineline", deadline=None, derandomize=True, database=None)  # the same examples each time
+settings.load_profile("fineline")
 
 PROJECT = Path(__file__).parents[1]
 REAL_DATA = PROJECT.parent / "shared" / "data"

@@ -1,13 +1,15 @@
 """A Kubeflow Pipelines API server written by hand: HTTP on a port of this machine, strict, its state in memory.
 
 Modelled after the v2beta1 REST API of Kubeflow Pipelines 2.x: paths, fields and enumerations from the OpenAPI models of
-kfp_server_api 2.17 (a field they do not have is answered with 400, as grpc-gateway does); status codes and error bodies from
-pipeline_upload_server.go; names that are unique, and the limits of arguments and of max_concurrency, from api_util.go and
-recurring_run_server.go; task details, one of each Argo node with the year 1 for what has not ended, from api_converter.go.
+kfp_server_api 2.17 (a field they do not have is answered with 400, as grpc-gateway does); what it refuses and what it takes, and
+in which words, from what a real server answered (tests/recorded/errors.json, replayed by test_kubeflow_server.py); the bound
+of max_concurrency from recurring_run_server.go; task details, one of each Argo node with the year 1 for what has not ended,
+from api_converter.go.
 
 A test sets `frames` (what a run shows, look after look) and `trouble` (answers to give instead), and reads the state.
 """
 
+import base64
 import collections
 import dataclasses
 import datetime
@@ -27,10 +29,21 @@ from urllib.parse import parse_qs, urlsplit
 import kfp_server_api
 import yaml
 
-LARGEST_ARGUMENTS = 10_000
 NOT_YET = "0001-01-01T00:00:00Z"
 _PREFIX = "/apis/v2beta1/"
-_TYPES = {"STRUCT": dict, "STRING": str}
+_TYPES = {"STRUCT": ("struct", dict), "STRING": ("string", str), "LIST": ("list", list)}
+_NO_SUCH = {
+    "runs": "Failed to get a run: Failed to fetch run {0}: ResourceNotFoundError: {1}",
+    "experiments": "Failed to create a new run: Failed to create a run due to invalid experimentId and namespace combination: "
+    "Failed to fetch namespace for experiment {0}: Failed to fetch namespace from experiment {0}: ResourceNotFoundError: {1}",
+    "delete": "Failed to delete a recurring run: Failed to delete recurring run {0}. Check if exists: ResourceNotFoundError: {1}",
+    "disable": "Failed to disable a recurring run: Failed to change recurring run's mode to enable:false. "
+    "Check if recurring run {0} exists: ResourceNotFoundError: {1}",
+    "enable": "Failed to enable a recurring run: Failed to change recurring run's mode to enable:true. "
+    "Check if recurring run {0} exists: ResourceNotFoundError: {1}",
+}
+_LARGEST_OF_CRON = (59, 59, 23, 31, 12, 6)
+"""Of second, minute, hour, day, month, weekday."""
 
 Frame = tuple[str, dict[str, str]]
 """State of the run, and of each task that has begun."""
@@ -39,10 +52,11 @@ Frame = tuple[str, dict[str, str]]
 class Refusal(Exception):
     """An answer other than 200."""
 
-    def __init__(self, status: int, message: str, code: int = 3) -> None:
+    def __init__(self, status: int, message: str, code: int = 3, detail: str = "") -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"error": message, "code": code, "message": message, "details": []}
+        details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": detail or message}]
+        self.body: dict[str, Any] = {"code": code, "message": message, "details": details}
 
 
 @dataclasses.dataclass
@@ -106,7 +120,7 @@ class KubeflowServer:
             case "POST", ["pipelines"]:
                 body = _checked(body, "V2beta1Pipeline", "display_name")
                 self._namespace(body)
-                return self._add(self.pipelines, "pipeline_id", body, unique=("display_name", "namespace"))
+                return self._add(self.pipelines, "pipeline_id", body, "pipeline", "display_name", "namespace")
             case "GET", ["pipelines", pipeline, "versions"]:
                 found = {key: value for key, value in self.versions.items() if value["pipeline_id"] == pipeline}
                 return self._page(found, "pipeline_versions", query)
@@ -117,24 +131,36 @@ class KubeflowServer:
             case "POST", ["experiments"]:
                 body = _checked(body, "V2beta1Experiment", "display_name")
                 self._namespace(body)
-                return self._add(self.experiments, "experiment_id", body, unique=("display_name", "namespace"))
+                return self._add(self.experiments, "experiment_id", body, "experiment", "display_name", "namespace")
             case "POST", ["runs"]:
-                self._runnable(_checked(body, "V2beta1Run", "display_name"))
-                return self._add(self.runs, "run_id", body | {"state": "PENDING"})
+                body = self._runnable(_checked(body, "V2beta1Run", "display_name"), "Failed to create a new run")
+                never = "1970-01-01T00:00:00Z"
+                body |= {
+                    "storage_state": "AVAILABLE",
+                    "scheduled_at": _time(0),
+                    "finished_at": never,
+                    "state": "PENDING",
+                }
+                body |= {"state_history": [{"update_time": _time(0), "state": "PENDING"}]}
+                return self._add(self.runs, "run_id", body)
+            case "GET", ["runs"]:
+                return self._page(self.runs, "runs", query)
             case "GET", ["runs", run]:
-                return self._look(_of(self.runs, run))
+                return self._look(_of(self.runs, run, "Run", "runs"))
             case "GET", ["recurringruns"]:
                 return self._page(self.recurring, "recurringRuns", query, namespaced=True)
             case "POST", ["recurringruns"]:
                 return self._schedule(_checked(body, "V2beta1RecurringRun", "display_name", "trigger", "mode"))
             case "DELETE", ["recurringruns", recurring]:
-                _of(self.recurring, recurring)
+                _of(self.recurring, recurring, "Job", "delete")
                 del self.recurring[recurring]
                 return {}
             case "POST", ["recurringruns", action] if found := re.fullmatch(r"(.+):(enable|disable)", action):
-                _of(self.recurring, found[1])["status"] = f"{found[2].upper()}D"
+                _of(self.recurring, found[1], "Job", found[2])["status"] = f"{found[2].upper()}D"
                 return {}
-        raise Refusal(404, "Not Found", 5)
+        refusal = Refusal(404, "Not Found", 5)
+        del refusal.body["details"]
+        raise refusal
 
     def _namespace(self, body: dict[str, Any]) -> None:
         if self.multi_user and not body.get("namespace"):
@@ -150,58 +176,91 @@ class KubeflowServer:
             self._namespace(query)
             if field != "recurringRuns":
                 found = [item for item in found if item.get("namespace", "") == query.get("namespace", "")]
-        for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
+        given = json.loads(query.get("filter") or "{}")
+        for unknown in given.keys() - {"predicates"}:
+            what = f'proto: (line 1:2): unknown field "{unknown}"'
+            what = f"failed to parse valid filter from {json.dumps(query['filter'])}: {what}"
+            raise Refusal(400, f"Failed to create list options: Invalid input error: {what}", detail=what)
+        for predicate in given.get("predicates", []):
             if predicate["operation"] not in (1, "EQUALS") or predicate["key"] != "display_name":
                 raise Refusal(400, "unsupported filter")
             found = [item for item in found if item["display_name"] == predicate["stringValue"]]
-        start, size = int(query.get("page_token") or 0), min(int(query.get("page_size") or 10), self.page_size)
-        more = {"next_page_token": str(start + size)} if start + size < len(found) else {}
+        start, size = _start(query.get("page_token", "")), min(int(query.get("page_size") or 10), self.page_size)
+        more = {"next_page_token": _token(start + size)} if start + size < len(found) else {}
         return {field: found[start : start + size], "total_size": len(found), **more}
 
     def _add(
-        self, into: dict[str, Any], key: str, body: dict[str, Any], unique: tuple[str, ...] = ()
+        self, into: dict[str, Any], key: str, body: dict[str, Any], kind: str = "", *unique: str
     ) -> dict[str, Any]:
         if unique and any(all(item.get(name) == body.get(name) for name in unique) for item in into.values()):
-            raise Refusal(409, f"Already exist error: {body['display_name']}", 6)
+            store = " due to server error: Failed to create a pipeline in PipelineStore" if kind == "pipeline" else ""
+            exists = {"pipeline": "exist"}.get(kind, "exists")
+            what = f"Failed to create a new {kind}. The name {body['display_name']} already {exists}. Please specify a new name"
+            raise Refusal(409, f"Failed to create a {kind}{store}: Already exist error: {what}", 6, what)
         number = f"{next(self.ids):08d}-0000-4000-8000-000000000000"
         into[number] = body | {key: number, "created_at": _time(0)}
         return into[number]
 
     def _upload(self, query: dict[str, str], body: Any) -> dict[str, Any]:
-        specification, *platform = yaml.load_all(body["uploadfile"], Loader=yaml.CSafeLoader)
+        specification, *platform = yaml.load_all(body["uploadfile"], Loader=yaml.CSafeLoader) if body else [None]
+        if not isinstance(specification, dict) or "pipelineInfo" not in specification:
+            refusal = Refusal(400, "")
+            refusal.body = {"error_message": "unknown template format", "error_details": "unknown template format"}
+            raise refusal
         if unknown := set(query) - {"name", "display_name", "description", "pipelineid", "tags"}:
             raise Refusal(400, f"unknown: {unknown}")
-        _of(self.pipelines, query["pipelineid"])
+        _of(self.pipelines, query["pipelineid"], "Pipeline")
         if not specification["pipelineInfo"]["name"] or not query["name"] or len(platform) > 1:
             raise Refusal(400, "Failed to create a pipeline version")
         version = {"pipeline_id": query["pipelineid"], "name": query["name"], "display_name": query["name"]}
         version["pipeline_spec"] = specification
-        return self._add(self.versions, "pipeline_version_id", version, unique=("pipeline_id", "display_name"))
+        return self._add(
+            self.versions, "pipeline_version_id", version, "pipeline version", "pipeline_id", "display_name"
+        )
 
-    def _runnable(self, body: dict[str, Any]) -> None:
-        """Checks experiment, version and arguments, as the server does before it makes an Argo workflow."""
-        _of(self.experiments, body["experiment_id"])
+    def _runnable(self, body: dict[str, Any], doing: str) -> dict[str, Any]:
+        """Checks experiment, version and the arguments' names and types, as the server does before it makes an Argo workflow,
+        and gives `body` with what it fills in. It checks neither the arguments' size nor the service account."""
+        if not body.get("experiment_id"):
+            self.experiments.setdefault("default", {"experiment_id": "default", "display_name": "Default"})
+        _of(self.experiments, body.setdefault("experiment_id", "default"), "Experiment", "experiments")
         reference = body["pipeline_version_reference"]
-        version = _of(self.versions, reference["pipeline_version_id"])
-        arguments = body["runtime_config"].get("parameters", {})
+        number = reference["pipeline_version_id"]
+        if number not in self.versions:
+            why = "Failed to create a run due to error fetching manifest: "
+            why += "Failed to fetch a template due to error retrieving pipeline version: "
+            why += f"Failed to fetch a pipeline version and its manifest from pipeline version {number}: "
+            why += f"Failed to get a pipeline version with id {number}: ResourceNotFoundError: PipelineVersion {number} not found"
+            raise Refusal(500, f"{doing}: InternalServerError: {why}", 13, "Internal Server Error")
+        version = self.versions[number]
         if version["pipeline_id"] != reference["pipeline_id"]:
             raise Refusal(400, "pipeline ID should be parent of pipeline version")
-        if len(json.dumps(arguments)) > LARGEST_ARGUMENTS:
-            raise Refusal(400, f"The input parameter length exceed maximum size of {LARGEST_ARGUMENTS}")
         inputs = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
-        for name, value in arguments.items():
-            if name not in inputs or not isinstance(value, _TYPES[inputs[name]["parameterType"]]):
-                raise Refusal(400, f"input parameter {name} is unknown or of the wrong type")
+        wrong = ""
+        for name, value in body.get("runtime_config", {}).get("parameters", {}).items():
+            kind, python = _TYPES[inputs[name]["parameterType"]] if name in inputs else ("", object)
+            if name not in inputs:
+                wrong = f"parameter(s) provided are not required by pipeline: {name}"
+            elif not isinstance(value, python):
+                wrong = (
+                    f"input parameter {name} requires type {kind}, but the input parameter is not of {kind} value type"
+                )
+        if wrong:
+            why = f"Failed to generate the ExecutionSpec: invalid pipeline job inputs: Invalid input error: {wrong}"
+            raise Refusal(400, f"{doing}: {why}", detail=wrong)
+        return {"service_account": "pipeline-runner"} | body
 
     def _schedule(self, body: dict[str, Any]) -> dict[str, Any]:
-        self._runnable(body)
+        body = self._runnable(body, "Failed to create a recurring run")
         if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
             raise Refusal(400, "The max concurrency of the recurring run is out of range. Support 1-10.")
-        if len(body["trigger"]["cron_schedule"]["cron"].split()) not in (5, 6):  # robfig/cron: the weekday is optional
-            raise Refusal(400, "Schedule cron is not a supported format")
+        if wrong := _cron_error(body["trigger"]["cron_schedule"]["cron"]):
+            why = f"Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron). Error: {wrong}"
+            conversion = "Failed to create a recurring run due to conversion error: Invalid input error"
+            raise Refusal(400, f"{conversion}: {why}", detail=why)
         status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
-        body = body | {"status": status, "max_concurrency": str(body["max_concurrency"])}
-        return self._add(self.recurring, "recurring_run_id", body)
+        body |= {"status": status, "max_concurrency": str(body["max_concurrency"]), "updated_at": _time(0)}
+        return self._add(self.recurring, "recurring_run_id", {"namespace": "kubeflow"} | body)
 
     def _look(self, run: dict[str, Any]) -> dict[str, Any]:
         """The run's next frame; the last one stays."""
@@ -298,10 +357,36 @@ def _checked(body: dict[str, Any], model: str, *required: str) -> dict[str, Any]
     return body
 
 
-def _of(items: dict[str, Any], key: str) -> Any:
+def _of(items: dict[str, Any], key: str, kind: str, doing: str = "") -> Any:
     if key not in items:
-        raise Refusal(404, f"ResourceNotFoundError: {key} not found", 5)
+        what = f"{kind} {key} not found"
+        raise Refusal(404, _NO_SUCH.get(doing, "ResourceNotFoundError: {1}").format(key, what), 5, what)
     return items[key]
+
+
+def _cron_error(cron: str) -> str:
+    """What robfig/cron says against six fields, seconds first, the weekday optional: so five are taken, and mean another time."""
+    fields = cron.split()
+    if len(fields) not in (5, 6):
+        return f"Expected 5 to 6 fields, found {len(fields)}: {cron}"
+    for field, largest in zip(fields, _LARGEST_OF_CRON, strict=False):
+        for number in re.findall(r"\d+", field.partition("/")[0]):
+            if int(number) > largest:
+                return f"End of range ({number}) above maximum ({largest}): {field}"
+    return ""
+
+
+def _token(start: int) -> str:
+    return base64.b64encode(str(start).encode()).decode()
+
+
+def _start(token: str) -> int:
+    try:
+        return int(base64.b64decode(token) or 0)
+    except ValueError:
+        what = "Invalid page token"
+        why = f"InvalidInputError: {what}: illegal base64 data at input byte 0"
+        raise Refusal(400, f"Failed to create list options: {why}", detail=what) from None
 
 
 def _time(seconds: int) -> str:

@@ -124,7 +124,11 @@ def test_the_service_account_is_the_runs(server: KubeflowServer) -> None:
     for account in ("fineline-steps", "default-editor", "''"):
         assert submit(server, "--set", f"cluster.service_account={account}") == 0
     assert len(server.versions) == 1
-    assert [run.get("service_account") for run in server.runs.values()] == ["fineline-steps", "default-editor", None]
+    assert [run.get("service_account") for run in server.runs.values()] == [
+        "fineline-steps",
+        "default-editor",
+        "pipeline-runner",
+    ]
 
 
 def test_several_at_once_make_one_version(server: KubeflowServer) -> None:
