@@ -32,7 +32,6 @@ OF_KUBERNETES: tuple[Check, ...] = (
     images.pullable,
     kubeflow.retries,
     mlflow.service,
-    mlflow.permissions,
 )
 
 
@@ -49,7 +48,7 @@ def examine(flags: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("missing", f"{error.what}: nothing in the cluster was looked at", command)
         view = View(None, where, cluster)
     else:
-        checks: list[Check] = [*OF_KUBERNETES, partial(mlflow.registered_model, name=str(steps["register"]["name"]))]
+        checks: list[Check] = [*OF_KUBERNETES, partial(mlflow.permissions, model=str(steps["register"]["name"]))]
         for check in checks:
             yield from _seen(check, view)
     yield from kubeflow.server(view, flags.host)

@@ -57,6 +57,7 @@ def connect() -> Any:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it announces every retry
     loaded = client.Configuration()
     loaded.retries = 1
+    loaded.client_side_validation = False  # what a server sends is looked at, not judged by the models
     context = os.environ.get(KUBE_CONTEXT) or None
     try:
         config.load_kube_config(os.environ.get("KUBECONFIG") or None, context, loaded)

@@ -7,7 +7,7 @@ from shlex import quote
 
 from pipelines.blocks import BLOCKS
 from pipelines.doctor import Finding
-from pipelines.preflight.api import Unseen, View
+from pipelines.preflight.api import View
 from pipelines.preflight.objects import secret
 from pipelines.preflight.room import listed
 from pipelines.site import named
@@ -51,10 +51,7 @@ def pull_secret(view: View) -> Iterator[Finding]:
 def pullable(view: View) -> Iterator[Finding]:
     """Whether the images lie on a node already, or have a registry to come from."""
     images = _images(view)
-    try:
-        there = {name for node in listed(view) for image in node.status.images or [] for name in image.names or []}
-    except Unseen:
-        there = set()  # said by the check of the nodes
+    there = {name for node in listed(view) for image in node.status.images or [] for name in image.names or []}
     away = [image for image in images if _full(image) not in there]
     if not away:
         yield Finding("ok", f"all {len(images)} images lie on a node")

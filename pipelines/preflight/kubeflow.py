@@ -48,7 +48,7 @@ def server(view: View, host: str) -> Iterator[Finding]:
             "fineline doctor --cluster --namespace fineline",
         )
     else:
-        yield _runs(found, view.namespace if multi_user else None)
+        yield _experiments(found, view.namespace if multi_user else None)
 
 
 def _version(host: str, tag: str) -> Finding:
@@ -62,19 +62,18 @@ def _version(host: str, tag: str) -> Finding:
     return Finding("ok", f"Kubeflow Pipelines {'of unknown version' if tag == 'unknown' else tag} answers at {host}")
 
 
-def _runs(server: Any, namespace: str | None) -> Finding:
-    """Whether its runs may be looked at; that one may be started is only known by starting it."""
+def _experiments(server: Any, namespace: str | None) -> Finding:
+    """Whether we are let in, by what submit asks first; whether a run may be started is only known by starting it."""
     where = f" in {namespace}" if namespace else ""
+    given = {"namespace": namespace} if namespace else {}
     try:
-        server.call(
-            "RunServiceApi.run_service_list_runs", page_size=1, **({"namespace": namespace} if namespace else {})
-        )
+        server.call("ExperimentServiceApi.experiment_service_list_experiments", page_size=1, **given)
     except ServerError as error:
         if error.status not in (401, 403):
             return Finding("missing", error.what, _FORWARD)
         command = _TOKEN.format(variable=client.TOKEN, namespace=quote(namespace or INSTALLED_IN))
-        return Finding("missing", f"{error.what}: its runs{where} cannot be seen", command)
-    return Finding("ok", f"Kubeflow Pipelines shows its runs{where}")
+        return Finding("missing", f"{error.what}: no run can be started{where}", command)
+    return Finding("ok", f"Kubeflow Pipelines lets us in{where}")
 
 
 def retries(view: View) -> Iterator[Finding]:

@@ -45,8 +45,8 @@ def service(view: View) -> Iterator[Finding]:
         )
 
 
-def permissions(view: View) -> Iterator[Finding]:
-    """Whether the user of the steps can log in, and may write where a run writes: its experiment and its registered model.
+def permissions(view: View, model: str) -> Iterator[Finding]:
+    """Whether the user of the steps can log in, and may write where a run writes: its experiment and the registered `model`.
 
     Asked at MLFLOW_TRACKING_URI, since the address of the steps is seldom one that can be reached from here.
     """
@@ -59,19 +59,11 @@ def permissions(view: View) -> Iterator[Finding]:
     if answer.status in (401, 403):
         yield server.refused(answer)
         return
-    yield Finding("ok", f"MLflow knows the user {server.user or '(none, it asks for no password)'}")
+    yield Finding("ok", f"MLflow lets {server.user or 'everyone'} in")
     number = answer.json.get("experiment", {}).get("experiment_id")
     yield server.may("experiment", DEFAULT_EXPERIMENT, number, "no run can be logged")
-
-
-def registered_model(view: View, name: str) -> Iterator[Finding]:
-    """The same for the registered model `name`."""
-    server = Server(view)
-    answer = server.get("2.0/mlflow/registered-models/get", name=name)
-    if answer.status in (401, 403):
-        raise Unseen(f"whether {server.user} may register versions of {name}: it may not log in", server.look)
-    found = name if answer.status == 200 else None
-    yield server.may("registered_model", name, found, "no version can be registered or promoted")
+    found = server.get("2.0/mlflow/registered-models/get", name=model).status == 200
+    yield server.may("registered_model", model, model if found else None, "no version can be registered or promoted")
 
 
 class Answer:
@@ -110,7 +102,7 @@ class Server:
         if name := view.cluster.tracking_secret:
             content = secret(view, name)
             if not content or not all(content.get(key) for key in CREDENTIALS):
-                raise Unseen(f"what the steps may do in MLflow: secret {name} is not whole", self._forward)
+                raise Unseen(f"MLflow: what the steps may do there, since secret {name} is not whole", self._forward)
             self.user, password = (base64.b64decode(content[key]).decode() for key in CREDENTIALS)
             token = base64.b64encode(f"{self.user}:{password}".encode()).decode()
             self._headers = {"Authorization": f"Basic {token}"}

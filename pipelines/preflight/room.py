@@ -68,7 +68,7 @@ def _needs(view: View) -> dict[str, str]:
 def limits(view: View) -> Iterator[Finding]:
     """Whether Argo's helpers get the limits that a quota asks of all.
 
-    Its containers `wait` and `init` name none (tests/pipelines/kubeflow/pod-train.json), and under a quota of cpu or memory a pod
+    Its containers `wait` and `init` name none (tests/recorded/pods/train.json), and under a quota of cpu or memory a pod
     is refused whose containers do not all name theirs, unless a limit range does it for them.
     """
     names = {resource for one in _quotas(view) for resource in one.status.hard or {}}
