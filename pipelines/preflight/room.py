@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.doctor import Finding
 from pipelines.preflight.api import View
+from pipelines.settings import Toleration
 
 LIMIT_RANGE = {
     "apiVersion": "v1",
@@ -135,7 +136,7 @@ def listed(view: View) -> list[Any]:
     return found.items if found else []
 
 
-def _refuses(node: Any, selector: dict[str, str], tolerations: list[dict[str, Any]]) -> str:
+def _refuses(node: Any, selector: dict[str, str], tolerations: list[Toleration]) -> str:
     """Why a node takes no pod with this selector and these tolerations; '' when it does."""
     labels = node.metadata.labels or {}
     for label, value in selector.items():
@@ -148,10 +149,10 @@ def _refuses(node: Any, selector: dict[str, str], tolerations: list[dict[str, An
     return "" if ready == ["True"] else "the state NotReady"
 
 
-def _tolerates(toleration: dict[str, Any], taint: Any) -> bool:
+def _tolerates(toleration: Toleration, taint: Any) -> bool:
     """By the rules of Kubernetes: no effect tolerates all, Exists any value, and Exists without a key everything."""
-    if toleration.get("effect") not in (None, "", taint.effect):
+    if toleration.effect not in ("", taint.effect):
         return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return toleration.get("key") in (None, "", taint.key)
-    return toleration.get("key") == taint.key and (toleration.get("value") or "") == (taint.value or "")
+    if toleration.operator == "Exists":
+        return toleration.key in ("", taint.key)
+    return toleration.key == taint.key and toleration.value == (taint.value or "")
