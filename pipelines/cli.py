@@ -27,7 +27,7 @@ COMMANDS = {
     "status": "what serves, since when, on what evidence, and what waits",
     "history": "every move of an alias, from the ledger",
     "summary": "what the pipeline made: figures, times, the gate's verdict, the registered version",
-    "doctor": "check this machine and this project, and say what is missing",
+    "doctor": "check this machine and this project, or the cluster, and say what is missing",
 }
 
 _BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended

@@ -112,7 +112,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def connect(host: str, namespace: str | None) -> Server:
-    """The server at `host`; without one, through the API server of the Kubernetes context FINELINE_KFP_KUBE_CONTEXT.
+    """The server at `host`, by `reach`. Raises UsageError too when it is a multi-user server and there is no namespace, or one
+    and it is none."""
+    server, health = reach(host, namespace)
+    multi_user = health.get("multi_user", False)
+    if multi_user and not namespace:
+        raise UsageError(f"{server.host} is a multi-user server", "say which namespace is yours: --namespace NS")
+    if namespace and not multi_user:
+        raise UsageError(f"{server.host} is a single-user server, without namespaces", "leave out --namespace")
+    return server
+
+
+def reach(host: str, namespace: str | None) -> tuple[Server, dict[str, Any]]:
+    """The server at `host`, and what it says of itself (`multi_user`, `tag_name`); without `host`, through the API server of the
+    Kubernetes context FINELINE_KFP_KUBE_CONTEXT.
 
     Credentials come from the environment alone: FINELINE_KFP_TOKEN, or the service account's token in the file
     KF_PIPELINES_SA_TOKEN_PATH, which is read anew for every request; FINELINE_KFP_COOKIES; and in FINELINE_KFP_CA_FILE the
@@ -138,12 +151,7 @@ def connect(host: str, namespace: str | None) -> Server:
         " and ".join(filter(None, credentials)),
         kfp_server_api.ApiClient(configuration, cookie=cookies),
     )
-    multi_user = _health(server).get("multi_user", False)
-    if multi_user and not namespace:
-        raise UsageError(f"{server.host} is a multi-user server", "say which namespace is yours: --namespace NS")
-    if namespace and not multi_user:
-        raise UsageError(f"{server.host} is a single-user server, without namespaces", "leave out --namespace")
-    return server
+    return server, _health(server)
 
 
 def _checked(host: str) -> str:

@@ -12,13 +12,14 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from fineline import models, tracking
-from fineline.errors import FinelineError
+from fineline.errors import FinelineError, UsageError
+from pipelines import blocks, client
 from pipelines.summary import STEPS
 
 if TYPE_CHECKING:
@@ -36,32 +37,53 @@ _SHARED = ("model", "revision", "max_length")
 
 
 class Finding(NamedTuple):
-    """One line of the doctor: ok, warn (works, but look at it) or missing (something will not work), and what to do."""
+    """One line of the doctor, and what to do: ok, warn (works, but look at it), missing (something will not work), or cannot see
+    (no right to look, so that nobody knows)."""
 
-    state: Literal["ok", "warn", "missing"]
+    state: Literal["ok", "warn", "missing", "cannot see"]
     what: str
     remedy: str = ""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments: the parameters file."""
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameters file (params.yaml)")
+    """The arguments: the parameters, and of which cluster."""
+    blocks.add_arguments(parser)
+    client.add_arguments(parser)
+    parser.add_argument(
+        "--cluster", action="store_true", help="check the cluster in place of this machine: all that a run needs there"
+    )
     parser.epilog = (
-        "example: fineline doctor\n\n"
-        "Each line begins with ok, warn or missing. Exit code 4 when anything is missing, else 0.\n"
-        "MLFLOW_TRACKING_URI says which tracking server is asked."
+        "examples: fineline doctor\n"
+        "          fineline doctor --cluster --namespace kubeflow --host http://localhost:8080\n\n"
+        "Each line begins with ok, warn, missing, or cannot see; below it, what to do. Exit code 4 when anything is missing,\n"
+        "else 0. MLFLOW_TRACKING_URI says which tracking server is asked.\n\n"
+        "--cluster looks with kubectl's credentials at the namespace where the steps run (--namespace; kubeflow), asks MLflow\n"
+        "as the steps' user and Kubeflow Pipelines as submit does (docs/cluster.md), and changes nothing. It needs no right to\n"
+        "look: what it may not see it says, with the command for someone who may."
     )
 
 
 def run(flags: argparse.Namespace) -> int:
     """Prints the findings; 4 when something is missing."""
-    count = {"ok": 0, "warn": 0, "missing": 0}
-    for finding in examine(flags.params):
+    if flags.cluster:
+        from pipelines import preflight
+
+        return report(preflight.examine(flags), ("ok", "warn", "missing", "cannot see"))
+    if flags.namespace or flags.overrides:
+        raise UsageError("--namespace and --set are for a cluster", "add --cluster, or leave them out")
+    return report(examine(flags.params), ("ok", "warn", "missing"))
+
+
+def report(findings: Iterable[Finding], states: tuple[str, ...]) -> int:
+    """Prints findings as they come, and how many there were of each state; 4 when something is missing, else 0."""
+    count = dict.fromkeys(states, 0)
+    width = max(map(len, states)) + 1
+    for finding in findings:
         count[finding.state] += 1
-        print(f"{finding.state:8} {finding.what}", flush=True)
+        print(f"{finding.state:{width}} {finding.what}", flush=True)
         if finding.remedy:
-            print(f"{'':8} -> {finding.remedy}")
-    print(f"{count['ok']} ok, {count['warn']} warn, {count['missing']} missing")
+            print(f"{'':{width}} -> {finding.remedy}", flush=True)
+    print(", ".join(f"{number} {state}" for state, number in count.items()))
     return 4 if count["missing"] else 0
 
 

@@ -15,8 +15,8 @@ CHECKPOINTS, HUB_CACHE = "/checkpoints", "/hub"
 
 _USER = 65532
 _BACKOFF = 60  # seconds before the first retry
-_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-_OBJECT_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+OBJECT_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OBJECT_STORE_ADDRESS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 
 
@@ -66,14 +66,14 @@ class Site:
         task.set_env_variable("MLFLOW_TRACKING_URI", self.cluster.tracking_uri)
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN, "metadata.labels['pipeline/runid']")
         if self.cluster.tracking_secret:
-            keys = {key: key for key in _CREDENTIALS}
+            keys = {key: key for key in CREDENTIALS}
             kubernetes.use_secret_as_env(task, self.inputs["tracking_secret"], keys)
         return task
 
     def with_object_store(self, task: Any) -> Any:
         """`task` with what reaches the object store of the source."""
         if self.cluster.source_secret:
-            keys = {key: key for key in _OBJECT_STORE}
+            keys = {key: key for key in OBJECT_STORE}
             kubernetes.use_secret_as_env(task, self.inputs["source_secret"], keys)
         if self.cluster.config_map:
             keys = {key: key for key in _OBJECT_STORE_ADDRESS}

@@ -1,6 +1,9 @@
 """A Kubeflow Pipelines server for the tests of what talks to one."""
 
+import json
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from pipelines.blocks import Blocks
 from pipelines.settings import Cluster
 from tests.conftest import PROJECT
 from tests.pipelines.kubeflow_server import KubeflowServer
+from tests.pipelines.kubernetes_server import KubernetesServer
+from tests.pipelines.whole_cluster import cluster
 
 _SETTINGS = (
     client.HOST,
@@ -19,7 +24,7 @@ _SETTINGS = (
     client.KUBE_CONTEXT,
     client.CA_FILE,
 )
-_COMPILE = packages.PIPELINES["training"]
+_COMPILE = dict(packages.PIPELINES)
 _PACKAGES: dict[str, str] = {}
 
 
@@ -29,14 +34,25 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeflowServer]:
     for name in _SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(PROJECT)
-    monkeypatch.setitem(packages.PIPELINES, "training", _compiled_once)
+    for name in _COMPILE:
+        monkeypatch.setitem(packages.PIPELINES, name, partial(_compiled_once, name))
     with KubeflowServer() as running:
         yield running
 
 
-def _compiled_once(steps: Blocks, cluster: Cluster) -> str:
+@pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesServer]:
+    """A cluster in standalone mode with everything there, to which kubectl's configuration leads; no MLflow to reach."""
+    with KubernetesServer(cluster("local", "kubeflow")) as running:
+        (tmp_path / "kubeconfig").write_text(json.dumps(running.kubeconfig()))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        yield running
+
+
+def _compiled_once(name: str, steps: Blocks, cluster: Cluster) -> str:
     """What kfp compiles, once for the same parameters: half a second each time."""
-    key = repr((steps, cluster))
+    key = repr((name, steps, cluster))
     if key not in _PACKAGES:
-        _PACKAGES[key] = _COMPILE(steps, cluster)
+        _PACKAGES[key] = _COMPILE[name](steps, cluster)
     return _PACKAGES[key]

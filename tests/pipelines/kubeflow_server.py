@@ -66,6 +66,7 @@ class KubeflowServer:
     with `certificate` (a PEM file with the key) it speaks TLS."""
 
     multi_user: bool = False
+    tag: str = "2.17.0"
     wanted: dict[str, str] = dataclasses.field(default_factory=dict)
     frames: list[Frame] = dataclasses.field(default_factory=lambda: [("SUCCEEDED", {})])
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -114,7 +115,7 @@ class KubeflowServer:
         """Answers one request. Raises Refusal."""
         match method, path.split("/"):
             case "GET", ["healthz"]:
-                return {"multi_user": self.multi_user}
+                return {"commit_sha": "unknown", "tag_name": self.tag, "multi_user": self.multi_user}
             case "GET", ["pipelines"]:
                 return self._page(self.pipelines, "pipelines", query, namespaced=True)
             case "POST", ["pipelines"]:
