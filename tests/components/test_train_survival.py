@@ -119,11 +119,11 @@ def test_sigkill_at_random_moments_costs_the_steps_of_one_interval(
     train: Callable, splits: Path, pretrained: Path, tmp_path: Path
 ) -> None:
     interval = 1.0  # seconds
-    params = {**FAST, "epochs": 16, "batch_size": 1, "dropout": 0.2, "logging_steps": 1, "save_minutes": interval / 60}
+    params = {**FAST, "epochs": 12, "batch_size": 1, "dropout": 0.2, "logging_steps": 1, "save_minutes": interval / 60}
     whole = train("whole", **params)
     random = np.random.default_rng()
     done_twice, began_inside_an_epoch = [], 0
-    for kill in range(3):
+    for kill in range(2):
         interrupted = Interrupted(splits, pretrained, tmp_path, params)
         first, wait = 200 * kill + 50, random.uniform(0, 1.5 * interval)
         killed: list[float] = []
