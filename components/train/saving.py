@@ -39,7 +39,7 @@ class Saving(TrainerCallback):
 
     def __init__(self, folder: Path, minutes: float, whole: bool, check: Callable[[], None]):
         self.asked = False
-        self._seconds, self._whole = 60 * minutes, whole
+        self.seconds, self._whole = 60 * minutes, whole
         self._writer = Writer(folder, check)
         self._stopped_inside_epoch = False
 
@@ -82,9 +82,7 @@ class Saving(TrainerCallback):
             control.should_training_stop = True
 
     def _agreed(self, args: TrainingArguments) -> int:
-        due = (
-            self._whole and ranks.first() and not self._writer.busy and time.monotonic() - self._saved >= self._seconds
-        )
+        due = self._whole and ranks.first() and not self._writer.busy and time.monotonic() - self._saved >= self.seconds
         reason = ranks.largest(_ASKED_TO_STOP if self.asked else _DUE if due else 0, args.device)
         self.asked |= reason == _ASKED_TO_STOP
         return reason

@@ -18,6 +18,7 @@ import pytest
 from components.train import checkpoints
 from components.train.params import Params
 from components.train.resources import exhaustion_explained
+from components.train.saving import Writer, snapshot
 from fineline import artifacts
 from fineline.errors import ResourceError
 from tests.components.conftest import FAST, FILES, RunStep
@@ -326,3 +327,39 @@ def test_a_full_disk(
     assert "the disk is full" in error
     assert "Traceback" not in error
     assert not paths["model"].exists()
+
+
+def test_a_checkpoint_that_finds_no_room_costs_one_line(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    writer = Writer(small_disk / "kept", lambda: None)
+    writer.start(1, lambda folder: torch.save(torch.ones(10_000), folder / "optimizer.pt"), keep=1)
+    writer.start(2, lambda folder: torch.save(torch.ones(100_000), folder / "optimizer.pt"), keep=2)
+    writer.wait()
+    assert not writer.busy
+    assert capsys.readouterr().err == "train: no checkpoint of step 2: the disk is full; the one before it stays\n"
+    assert checkpoints.last(small_disk / "kept") == checkpoints.at(small_disk / "kept", 1)
+    writer.start(3, lambda folder: torch.save(torch.ones(10_001), folder / "optimizer.pt"), keep=3)
+    writer.close()
+    assert {path.name for path in (small_disk / "kept").iterdir()} == {"checkpoint-3"}
+
+
+def test_a_bug_while_saving_is_no_full_disk(tmp_path: Path) -> None:
+    def write(_: Path) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    writer = Writer(tmp_path, lambda: None)
+    writer.start(1, write, keep=1)
+    with pytest.raises(RuntimeError, match="shapes"):
+        writer.close()
+
+
+def test_a_snapshot_stays_as_it_was() -> None:
+    import torch
+
+    weight = torch.ones(3)
+    parts = {"a": weight, "tied": weight.detach(), "list": [weight, 1], "text": "x"}
+    copied = snapshot(parts)
+    weight.zero_()
+    assert copied["a"].tolist() == copied["list"][0].tolist() == [1, 1, 1]
+    assert copied["tied"].data_ptr() == copied["a"].data_ptr(), "tied weights are written once"
