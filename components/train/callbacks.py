@@ -1,41 +1,23 @@
-"""What train adds to the Trainer: order of the rows, early stopping, sealing, preemption, progress, tracking.
+"""What train adds to the Trainer: order of the rows, early stopping, progress, tracking; `saving` adds the checkpoints.
 
 None of them keeps state that a checkpoint would have to hold: each looks at the Trainer's own state and log.
 """
 
 import math
-import signal
 import sys
 import time
-from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.train import checkpoints, curves, ranks
+from components.train import curves, ranks
+from components.train.evaluations import patience_is_over, steps_per_epoch
 from fineline.errors import UsageError
 from fineline.tracking import Journal
 
 _SECONDS_BETWEEN_LINES = 10.0
-
-
-def steps_per_epoch(state: TrainerState) -> int:
-    """Optimizer steps of one epoch; every epoch has as many."""
-    return state.max_steps // state.num_train_epochs
-
-
-def evaluations(state: TrainerState) -> list[dict[str, Any]]:
-    """The log entries of all evaluations so far, oldest first."""
-    return [entry for entry in state.log_history if "eval_loss" in entry]
-
-
-def patience_is_over(state: TrainerState, patience: int) -> bool:
-    """Whether the last `patience` evaluations brought nothing better than the best before them; never with 0."""
-    since_best = sum(entry["step"] > (state.best_global_step or 0) for entry in evaluations(state))
-    return 0 < patience <= since_best
 
 
 class RowOrder(TrainerCallback):
@@ -72,67 +54,9 @@ class Checks(TrainerCallback):
                 "lower train.learning_rate, raise train.warmup_share, or set train.precision: fp32",
             )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        # not in on_evaluate: there the Trainer has not noted yet whether this evaluation is the best
-        if patience_is_over(state, self.patience):
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if patience_is_over(state, args, self.patience):
             control.should_training_stop = True
-
-
-class Sealing(TrainerCallback):
-    """Seals each checkpoint, and only then removes those that are neither the last nor the best."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        ranks.wait()  # each process writes the state of its own random generators
-        if state.is_world_process_zero:
-            checkpoints.seal(checkpoints.at(self.folder, state.global_step))
-            checkpoints.prune(self.folder, state.global_step, state.best_global_step or state.global_step)
-
-
-class Preemption(TrainerCallback):
-    """SIGTERM lets the running step end, saves a checkpoint and stops; `asked` says so afterwards. A context manager.
-
-    It may reach one of several processes, or each at another step: they agree at the end of each step.
-    At the end of an epoch the save after its evaluation is the checkpoint: one before it would skip the evaluation on
-    resumption. Inside an epoch nothing is evaluated, so that the log is the same as without the stop.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._inside_epoch = False
-
-    def __enter__(self) -> "Preemption":
-        self._before = signal.signal(signal.SIGTERM, self._ask)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self._agreed(args) and state.global_step % steps_per_epoch(state) != 0:
-            self._inside_epoch = True
-            control.should_save = control.should_training_stop = True
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._inside_epoch:
-            control.should_evaluate = control.should_save = False
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self._agreed(args):
-            control.should_training_stop = True
-
-    def _agreed(self, args: TrainingArguments) -> bool:
-        self.asked |= ranks.any_of(self.asked, args.device)
-        return self.asked
-
-    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
-        self.asked = True
 
 
 class Progress(TrainerCallback):

@@ -5,57 +5,29 @@ it resume from half a checkpoint (transformers 5.23: 10 of 14 resumes failed). H
 are on the disk, and what is not sealed is dropped at the next start.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fineline
 from fineline.artifacts import sha256_file, write_json
-from fineline.errors import ResourceError
 
 COMPLETE = "COMPLETE.json"
 STATE = "trainer_state.json"
 
 _PREFIX = "checkpoint-"
+_LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy")
 
 
 def key(**identity: Any) -> str:
-    """The name of the folder for checkpoints of a training that `identity` (JSON values) determines: a sha256, hex."""
+    """The name of the folder for checkpoints of a training that `identity` (JSON values), this code and its libraries
+    determine: a sha256, hex."""
+    identity |= {"code": _code(), "libraries": {name: version(name) for name in _LIBRARIES}}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def folder_for(name: str, parent: Path | None) -> Iterator[Path]:
-    """The folder `parent`/`name`, removed when the block ends well and kept when it does not; a temporary one without `parent`.
-
-    A lock keeps a second training of the same key out: raises ResourceError when there is one.
-    """
-    from filelock import FileLock, Timeout
-
-    if parent is None:
-        with tempfile.TemporaryDirectory(prefix="fineline-train-") as temporary:
-            yield Path(temporary)
-        return
-    folder = parent.absolute() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResourceError(
-            f"another process trains the same model in {folder}", "wait for it to end, or stop it, then run again"
-        ) from None
-    try:
-        yield folder
-        shutil.rmtree(folder)
-        Path(lock.lock_file).unlink(missing_ok=True)
-    finally:
-        lock.release()
 
 
 def seal(checkpoint: Path) -> None:
@@ -74,20 +46,48 @@ def prune(folder: Path, *keep: int) -> None:
     """Removes the checkpoints of all steps but `keep`."""
     for checkpoint in _checkpoints(folder):
         if _step(checkpoint) not in keep:
-            _remove(checkpoint)
+            drop(checkpoint)
 
 
 def last(folder: Path) -> Path | None:
     """The last sealed checkpoint whose files are all there and unchanged; drops every other that is not."""
     for checkpoint in _checkpoints(folder):
         if not _whole(checkpoint):
-            _remove(checkpoint)
+            drop(checkpoint)
     return max(_checkpoints(folder), key=_step, default=None)
 
 
 def at(folder: Path, step: int) -> Path:
     """The folder of the checkpoint of that step."""
     return folder / f"{_PREFIX}{step}"
+
+
+def end(folder: Path) -> None:
+    """Reduces the checkpoints of a training that has ended to the models and the log."""
+    for checkpoint in _checkpoints(folder):
+        (checkpoint / COMPLETE).unlink(missing_ok=True)
+        for path in (*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")):
+            path.unlink()
+        seal(checkpoint)
+
+
+def is_sealed(folder: Path, step: int) -> bool:
+    """Whether there is a sealed checkpoint of that step; what is in it is not looked at."""
+    return (at(folder, step) / COMPLETE).is_file()
+
+
+def drop(checkpoint: Path) -> None:
+    """Removes a checkpoint if it is there; unseals it first, so that what a kill in between leaves is dropped as a whole."""
+    (checkpoint / COMPLETE).unlink(missing_ok=True)
+    if checkpoint.exists():
+        shutil.rmtree(checkpoint)
+
+
+def _code() -> dict[str, str]:
+    """sha256 of each Python file that trains."""
+    folders = (Path(__file__).parent, Path(fineline.__file__).parent)
+    files = {f"{folder.name}/{path.relative_to(folder)}": path for folder in folders for path in folder.rglob("*.py")}
+    return {name: sha256_file(path) for name, path in files.items()}
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -106,12 +106,6 @@ def _whole(checkpoint: Path) -> bool:
     return all(
         (checkpoint / name).is_file() and sha256_file(checkpoint / name) == digest for name, digest in files.items()
     )
-
-
-def _remove(checkpoint: Path) -> None:
-    """Unseals first: what a kill in between leaves is then dropped as a whole."""
-    (checkpoint / COMPLETE).unlink(missing_ok=True)
-    shutil.rmtree(checkpoint)
 
 
 def _sync(path: Path) -> None:

@@ -13,8 +13,11 @@ from transformers import Trainer, TrainerCallback, TrainerState, TrainingArgumen
 from transformers.trainer_callback import PrinterCallback
 
 from components.train import checkpoints, network, ranks
-from components.train.callbacks import Checks, Preemption, Progress, RowOrder, Sealing, Tracking, patience_is_over
+from components.train.callbacks import Checks, Progress, RowOrder, Tracking
+from components.train.evaluations import patience_is_over
 from components.train.params import Params
+from components.train.saving import Saving
+from components.train.work_folder import WorkFolder
 from fineline.errors import Preempted, ResourceError
 from fineline.tasks import Task
 from fineline.tracking import Journal
@@ -43,20 +46,21 @@ def fit(
     params: Params,
     metric: str,
     arithmetic: str,
-    work: Path,
+    work: WorkFolder,
     resumable: bool,
     journal: Journal | None,
     consolidation: TrainerCallback | None,
 ) -> Any:
     """Trains `model`, from the last sealed checkpoint in `work` where there is one; gives it with its last weights.
 
-    Raises Preempted after SIGTERM, UsageError when the training diverges. Only the first process has a `journal`.
+    Raises Preempted after SIGTERM, UsageError when the training diverges, ResourceError when what it needs of the
+    checkpoints could not be written. Only the first process has a `journal`.
     """
-    preemption = Preemption()
+    saving = Saving(work.path, params.save_minutes, resumable, work.check)
     loss = _loss(task, params, targets["train"], len(labels))
     trainer = Trainer(
         model=model,
-        args=_arguments(params, metric, arithmetic, work, resumable),
+        args=_arguments(params, metric, arithmetic, work.path),
         train_dataset=encode(tokenizer, texts["train"], targets["train"], params.max_length),
         eval_dataset=encode(tokenizer, texts["validation"], targets["validation"], params.max_length),
         data_collator=task.collator(tokenizer),
@@ -64,8 +68,7 @@ def fit(
         compute_metrics=_metrics(task, labels, loss),
         callbacks=[
             RowOrder(),
-            preemption,
-            Sealing(work),
+            saving,
             Checks(params.early_stopping_patience),
             Progress(len(texts["train"])),
             *([Tracking(journal, params.logging_steps)] if journal else []),
@@ -73,12 +76,14 @@ def fit(
         ],
     )
     trainer.remove_callback(PrinterCallback)
-    last = ranks.from_first(checkpoints.last(work) if ranks.first() else None)
-    if last is None or not _is_done(_state(last), params):
-        with preemption:
+    last = ranks.from_first(checkpoints.last(work.path) if ranks.first() else None)
+    if last is None or not _is_done(_state(last), trainer.args, params):
+        with saving:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        if preemption.asked:
+        if saving.asked:
             raise _preempted(trainer.state, resumable)
+        if ranks.first():
+            _require(work.path, trainer.state)
     return trainer.model
 
 
@@ -92,7 +97,7 @@ def best(task: Task, model: Any, work: Path, labels: Sequence[str]) -> tuple[Any
     return network.load_best(task, model, checkpoint, labels), state
 
 
-def _arguments(params: Params, metric: str, arithmetic: str, work: Path, resumable: bool) -> TrainingArguments:
+def _arguments(params: Params, metric: str, arithmetic: str, work: Path) -> TrainingArguments:
     gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),
@@ -112,8 +117,7 @@ def _arguments(params: Params, metric: str, arithmetic: str, work: Path, resumab
         fp16=arithmetic == "fp16",
         activation_checkpointing=params.gradient_checkpointing,
         eval_strategy="epoch",
-        save_strategy="epoch",
-        save_only_model=not resumable,
+        save_strategy="no",  # Saving does it
         metric_for_best_model=metric,
         greater_is_better=metric not in SMALLER_IS_BETTER,
         logging_strategy="steps",
@@ -165,9 +169,20 @@ def _state(checkpoint: Path) -> TrainerState:
     return TrainerState.load_from_json(str(checkpoint / checkpoints.STATE))
 
 
-def _is_done(state: TrainerState, params: Params) -> bool:
+def _is_done(state: TrainerState, args: TrainingArguments, params: Params) -> bool:
     """Whether nothing is left to train: the Trainer itself would go on after early stopping."""
-    return state.global_step >= state.max_steps or patience_is_over(state, params.early_stopping_patience)
+    return state.global_step >= state.max_steps or patience_is_over(state, args, params.early_stopping_patience)
+
+
+def _require(work: Path, state: TrainerState) -> None:
+    """Raises ResourceError where the last or the best checkpoint could not be written."""
+    for step in (state.global_step, state.best_global_step or state.global_step):
+        if not checkpoints.is_sealed(work, step):
+            raise ResourceError(
+                f"the checkpoint of step {step}, which holds the trained model, could not be written",
+                "see above why, free space (four times the model's size for each of three checkpoints), and run again: "
+                "it goes on from the last one that is whole",
+            )
 
 
 def _preempted(state: TrainerState, resumable: bool) -> Preempted:

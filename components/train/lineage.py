@@ -16,14 +16,24 @@ _SHORT = 12
 
 
 @contextlib.contextmanager
-def recorded_run(path: Path, data: Manifest, params: dict[str, Any]) -> Iterator[Journal]:
+def recorded_run(path: Path, data: Manifest, params: dict[str, Any], anew: bool) -> Iterator[Journal]:
     """The journal at `path` of a run on `data`, sent to MLflow meanwhile; FINISHED in the end, FAILED on an error.
 
-    A preempted run is left open: the training that goes on goes on with it.
+    A preempted run is left open: the training that goes on goes on with it. With `anew` the journal at `path` is of a
+    run that has ended well with the model that this one takes: this one gets a run of its own with the same curves.
     """
     journal = Journal(path)
+    before = journal if anew else None
+    if before:
+        path.unlink()
+        journal = Journal(path)
     if not journal.started:
         journal.run(run_name(data), all_params(data, params), tags(data), datasets(data))
+    if before:
+        journal.tags({"fineline.trained_by": before.run_id})
+        for event in before.events:
+            if event["kind"] == "metrics":  # its GPU hours stay with the run that used them
+                journal.metrics({k: v for k, v in event["values"].items() if k != "gpu_hours"}, event["step"])
     journal.send_in_background()
     try:
         yield journal

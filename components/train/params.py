@@ -132,6 +132,13 @@ class Params(StepParams):
         ge=0,
         description="Stop after this many evaluations (one per epoch) without a better validation metric; 0: never.",
     )
+    save_minutes: float = Field(
+        5.0,
+        gt=0,
+        le=1440,
+        description="Minutes of training that a kill costs at most: so often a checkpoint is written in the background, beside "
+        "those at each evaluation. Needs disk for three, of four times the model's size each. Changes no result.",
+    )
     metric: str = Field(
         "",
         description="Validation figure that picks the best checkpoint: one of the task's metrics, or loss. Empty: the task's own "

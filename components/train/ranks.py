@@ -71,15 +71,26 @@ def from_first(value: Any) -> Any:
     return values[0]
 
 
-def any_of(flag: bool, device: Any) -> bool:
-    """Whether `flag` is true in any process, the same answer in all."""
+def largest(number: int, device: Any) -> int:
+    """The largest `number` of all processes, the same answer in each."""
     if count() == 1:
-        return flag
+        return number
     import torch
 
-    flags = torch.tensor(int(flag), device=device)
-    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-    return bool(flags.item())
+    numbers = torch.tensor(number, device=device)
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    return int(numbers.item())
+
+
+def gathered(value: Any) -> list[Any]:
+    """What each process gave as `value`, by rank, in every process."""
+    if count() == 1:
+        return [value]
+    import torch
+
+    values: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def wait() -> None:

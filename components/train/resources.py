@@ -7,7 +7,17 @@ from components.train.params import Params
 from fineline.errors import ResourceError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_NO_DISK = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "file write failed")
+_NO_DISK = (
+    *("No space left on device", "Disk quota exceeded"),
+    *("PytorchStreamWriter failed", "file write failed", "unexpected pos", "iostream error"),  # torch.save
+)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether torch (RuntimeError) or safetensors (an error of its own) raised `error` for want of disk."""
+    from safetensors import SafetensorError
+
+    return isinstance(error, RuntimeError | SafetensorError) and any(words in str(error) for words in _NO_DISK)
 
 
 @contextlib.contextmanager
@@ -24,7 +34,7 @@ def exhaustion_explained(params: Params) -> Iterator[None]:
                 f"halve batch_size and double gradient_accumulation (now {params.gradient_accumulation}), "
                 "or set gradient_checkpointing: true, or a smaller eval_batch_size",
             ) from error
-        if any(words in str(error) for words in _NO_DISK):
+        if disk_is_full(error):
             raise ResourceError(
                 "the disk is full while a checkpoint or the model is written",
                 "free space and run again: four times the model's size for each of two or three checkpoints",

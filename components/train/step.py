@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from components.train import curves, lineage, precision, ranks, replay, warm_start
-from components.train.checkpoints import folder_for, key
+from components.train.checkpoints import key
 from components.train.params import Params
 from components.train.resources import exhaustion_explained
 from components.train.warm_start import Origin
+from components.train.work_folder import WorkFolder, opened
 from fineline import artifacts, dataset, tracking
 from fineline.errors import DataRejected, UsageError
 from fineline.tasks import Task, get_task
@@ -39,7 +40,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
 
     with ranks.together(), exhaustion_explained(params), warm_start.origin(params, data.task) as origin:
         from components.train import fitting, network
-        from components.train.callbacks import evaluations, steps_per_epoch
+        from components.train.evaluations import evaluations, steps_per_epoch
 
         fitting.quiet()
         old = replay.seen(rows["train"], origin.seen or frozenset())
@@ -80,11 +81,11 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
                     work=work,
                     resumable=checkpoints is not None,
                     journal=journal,
-                    consolidation=_consolidation(task, origin, adapted, tokenizer, held, labels, params, work),
+                    consolidation=_consolidation(task, origin, adapted, tokenizer, held, labels, params, work.path),
                 )
                 if journal is None:
                     return ""
-                best, state = fitting.best(task, fitted, work, labels)
+                best, state = fitting.best(task, fitted, work.path, labels)
                 network.save(best, tokenizer, folder)
                 description = {
                     "task": task.name,
@@ -135,22 +136,29 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
 
 
 @contextlib.contextmanager
-def _places(identity: str, checkpoints: Path | None, model: Path) -> Iterator[tuple[Path, Path]]:
+def _places(identity: str, checkpoints: Path | None, model: Path) -> Iterator[tuple[WorkFolder, Path]]:
     """The folders for checkpoints, one for all processes, and for the output, which only the first may touch."""
     if not ranks.first():
-        yield ranks.from_first(None), model
+        while (
+            path := ranks.from_first(None)
+        ) is None:  # the first waits, and says so each second: no answer would be an end
+            pass
+        yield WorkFolder(path), model
         return
-    with folder_for(identity, checkpoints) as work, artifacts.output(model) as folder:
-        ranks.from_first(work)
+    with (
+        opened(identity, checkpoints, waiting=lambda: ranks.from_first(None)) as work,
+        artifacts.output(model) as folder,
+    ):
+        ranks.from_first(work.path)
         yield work, folder
 
 
 def _recorded(
-    work: Path, data: artifacts.Manifest, params: Params
+    work: WorkFolder, data: artifacts.Manifest, params: Params
 ) -> contextlib.AbstractContextManager[Journal | None]:
     """The first process's journal; None for the others."""
     if ranks.first():
-        return lineage.recorded_run(work / artifacts.EVENTS, data, params.recorded())
+        return lineage.recorded_run(work.path / artifacts.EVENTS, data, params.recorded(), anew=work.finished)
     return contextlib.nullcontext()
 
 
@@ -232,5 +240,6 @@ def _metric(task: Task, params: Params, targets: np.ndarray, labels: Sequence[st
 
 def _files_that_count(source: Path) -> list[Path]:
     """The files of a pretrained model that what is trained depends on."""
-    described = [source / "config.json", source / "tokenizer.json", *source.glob("1_Pooling/config.json")]
-    return sorted([*source.glob("*.safetensors"), *described])
+    described = [source / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
+    pooling = source.glob("1_Pooling/config.json")
+    return sorted([*source.glob("*.safetensors"), *pooling, *(path for path in described if path.is_file())])

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from fineline import artifacts, dataset
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, FILES, RunStep
+from tests.components.test_train_survival import LEFT
 from tests.conftest import PROJECT, files_of, make_rows, write_splits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "ready_store")]
@@ -81,7 +82,11 @@ def test_two_processes_write_one_right_artifact(launch: Launch, splits: Path, tm
     assert error.count("validation loss") == 4, f"only the first process talks: {error}"
     manifest = artifacts.verify(tmp_path / "model")
     assert files_of(tmp_path / "model") == FILES
-    assert files_of(tmp_path / "model-kept") == set()
+    assert {Path(name).name for name in files_of(tmp_path / "model-kept")} == {
+        *LEFT,
+        "config.json",
+        "model.safetensors",
+    }
     assert manifest.figures["devices"] == 2
     assert manifest.figures["steps"] == 4 * 27, "105 rows in two batches of 2 a step"
     assert manifest.figures["validation_macro_f1"] > 0.9
