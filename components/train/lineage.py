@@ -10,7 +10,7 @@ from fineline import __version__
 from fineline.artifacts import Manifest
 from fineline.code_version import git_state
 from fineline.errors import Preempted
-from fineline.tracking import Journal
+from fineline.tracking import DATA_TAG, Journal
 
 _SHORT = 12
 
@@ -24,6 +24,7 @@ def recorded_run(path: Path, data: Manifest, params: dict[str, Any]) -> Iterator
     journal = Journal(path)
     if not journal.started:
         journal.run(run_name(data), all_params(data, params), tags(data), datasets(data))
+    journal.goes_on()
     journal.send_in_background()
     try:
         yield journal
@@ -57,7 +58,7 @@ def tags(data: Manifest) -> dict[str, str]:
     commit, dirty = git_state()
     return {
         **{f"fineline.digest.{entry['step']}": entry["digest"] for entry in entries},
-        "fineline.data_digest": data.digest,
+        DATA_TAG: data.digest,
         "fineline.version": __version__,
         "fineline.task": data.task,
         "mlflow.source.git.commit": commit,
