@@ -15,7 +15,7 @@ from typing import Any
 
 RUN_LABEL = "pipeline/runid"
 """Label of the Workflow and its pods with the id of the pipeline's run."""
-WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows"
+GROUP, VERSION, PLURAL = "argoproj.io", "v1alpha1", "workflows"
 
 Node = dict[str, Any]
 
@@ -42,7 +42,8 @@ def nodes_here(pipeline_run: str) -> list[Node]:
     host = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
     query = urllib.parse.urlencode({"labelSelector": f"{RUN_LABEL}={pipeline_run}"})
     request = urllib.request.Request(
-        f"https://{host}{WORKFLOWS.format(namespace=namespace)}?{query}", headers={"Authorization": f"Bearer {token}"}
+        f"https://{host}/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}?{query}",
+        headers={"Authorization": f"Bearer {token}"},
     )
     context = ssl.create_default_context(cafile=_ACCOUNT / "ca.crt")
     with urllib.request.urlopen(request, timeout=_SECONDS, context=context) as answer:

@@ -8,13 +8,15 @@ that were left out have no state, the cache's own entries no name. tests/recorde
 import dataclasses
 import datetime
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.local import Task
 
 WAITING, WAITS = "waiting", "waits"
 """States of a step: not begun, and begun without a pod that runs."""
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+"""States of a run that has ended."""
 
 _NAME = re.compile(r"(.+?)(?:\((\d+)\))?")
 _POD, _DRIVER = "executor", "-driver"
@@ -56,10 +58,17 @@ def canceled(run: Any) -> bool:
 
 
 def tasks(run: Any, steps: Sequence[str]) -> list[Task]:
-    """Every step, in the order of `steps`, and `finish` where only that is left and waits. A step that has not begun is WAITING."""
+    """Every step, in the order of `steps`, and `finish` where only that is left and waits. A step that has not begun is WAITING;
+    of a run that has ended it was left out, and where that succeeded evaluate's gate or decide said no before."""
     found = entries(run)
-    shown = [_task(run, found, step) for step in steps]
-    unclaimed = [entry for entry in found if _pending(entry) and not any(_may_own(found, step, entry) for step in steps)]
+    shown = [_task(run, found, step, steps) for step in steps]
+    if run.state in ENDED:
+        no = "the gate said no" if _of(found, "evaluate") else "no reason to train"
+        why = no if run.state == "SUCCEEDED" else ""
+        return [Task(task.name, "skipped", line=why) if task.state == WAITING else task for task in shown]
+    unclaimed = [
+        entry for entry in found if _pending(entry) and not any(_may_own(found, step, entry) for step in steps)
+    ]
     if unclaimed or (run.state == "PENDING" and not found):  # what stands before the next step, or before all
         for task in [*shown, Task(_AFTER_ALL)]:
             if task.state == WAITING:
@@ -99,11 +108,12 @@ def entries(run: Any) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.start)
 
 
-def _task(run: Any, found: Sequence[Entry], step: str) -> Task:
-    entry = _of(found, step)
+def _task(run: Any, found: Sequence[Entry], step: str, steps: Sequence[str]) -> Task:
+    entry, driver = _of(found, step), [node for node in found if node.name == _named(step) + _DRIVER]
+    if [node.state for node in driver if node.attempt is None][-1:] == ["FAILED"]:
+        return Task(step, "canceled" if canceled(run) else "failed", line="in its driver")
     if entry is None:
-        drivers = [node for node in found if node.name == _named(step) + _DRIVER and _pending(node)]
-        return Task(step, WAITS if drivers else WAITING)
+        return Task(step, WAITS if any(map(_pending, driver)) else WAITING)
     pods = [pod for pod in found if pod.name == _POD and pod.attempt is not None and entry.spans(pod)]
     seconds = (entry.end - entry.start).total_seconds() if entry.end else 0.0
     state = _STATES.get(entry.state, WAITING)
@@ -113,7 +123,7 @@ def _task(run: Any, found: Sequence[Entry], step: str) -> Task:
         state = "cached"
     elif state == "failed" and canceled(run):
         state = "canceled"
-    attempts = len([pod for pod in pods if not _shared(found, entry, pod)])
+    attempts = _attempts(found, entry, [each for name in steps if (each := _of(found, name))])
     return Task(step, state, seconds, f"attempt {attempts}" if attempts > 1 else "")
 
 
@@ -128,10 +138,11 @@ def _may_own(found: Sequence[Entry], step: str, pod: Entry) -> bool:
     return pod.name == _named(step) + _DRIVER or (pod.name == _POD and entry is not None and entry.spans(pod))
 
 
-def _shared(found: Sequence[Entry], entry: Entry, pod: Entry) -> bool:
-    """Whether the pod may be another step's too: two that run side by side began in the same second."""
-    others = [node for node in found if node.attempt is None and node.state == entry.state and node.name != _POD]
-    return any(node.name != entry.name and node.start == entry.start == pod.start for node in others)
+def _attempts(found: Sequence[Entry], entry: Entry, steps: Sequence[Entry]) -> int:
+    """How often a step was tried, itself and its pod. A later pod of two steps that run side by side is counted for none."""
+    itself = len([node for node in found if node.name == entry.name and node.attempt is not None])
+    later = [pod for pod in found if pod.name == _POD and pod.attempt]
+    return itself + len([pod for pod in later if [step for step in steps if step.spans(pod)] == [entry]])
 
 
 def _pending(entry: Entry) -> bool:

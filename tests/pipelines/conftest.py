@@ -1,6 +1,7 @@
 """A Kubeflow Pipelines server for the tests of what talks to one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,12 @@ _PACKAGES: dict[str, str] = {}
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeflowServer]:
-    """A running server, and none of this machine's settings for another one; the working folder is the project's."""
-    for name in _SETTINGS:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KubeflowServer]:
+    """A running server, and none of this machine's settings for another one or for a cluster; the working folder is the
+    project's."""
+    for name in (*_SETTINGS, "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.chdir(PROJECT)
     monkeypatch.setitem(packages.PIPELINES, "training", _compiled_once)
     with KubeflowServer() as running:
