@@ -23,6 +23,15 @@ DEFAULT_EXPERIMENT = "fineline"
 PIPELINE_RUN = "FINELINE_PIPELINE_RUN"
 """Environment variable with the id of the orchestrator's run; MLflow runs carry it as a tag."""
 PIPELINE_RUN_TAG = "fineline.pipeline_run"
+CONTINUED_TAG = "fineline.continued_in"
+"""Tag of a training with the pipeline's run that went on with it, where another one began it: from a checkpoint or a cache."""
+DATA_TAG = "fineline.data_digest"
+"""Tag that every training has, and no other run."""
+GATE_TAG = "fineline.gate"
+"""Tag of a training with evaluate's verdict, passed or failed."""
+DECISION_TAG, REASON_TAG = "fineline.decision", "fineline.reason"
+"""Tags of a decision whether to train: RETRAIN or SKIPPED, and why."""
+RETRAIN, SKIPPED = "retrain", "skipped"
 
 _SECONDS_BETWEEN_SENDS = 3.0
 _SECONDS_TO_SEND = 20.0
@@ -126,6 +135,13 @@ class Journal:
         self._append(
             kind="run", name=name, experiment=experiment(), params=dict(params), tags=tags, datasets=list(datasets)
         )
+
+    def goes_on(self) -> None:
+        """Tags the run with this run of the pipeline, where another one began it."""
+        pipeline_run = os.environ.get(PIPELINE_RUN)
+        began = {event["tags"].get(PIPELINE_RUN_TAG) for event in self.events if event["kind"] == "run"}
+        if pipeline_run and began and pipeline_run not in began:
+            self.tags({CONTINUED_TAG: pipeline_run})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Figures at a training step; a figure of that name and step that is there already is left as it is."""
@@ -243,7 +259,9 @@ def go_on(source: Path, folder: Path) -> Journal:
     """A copy in `folder` of the journal of the artifact `source`, opened; an empty one when `source` has none."""
     if (source / EVENTS).is_file():
         shutil.copyfile(source / EVENTS, folder / EVENTS)
-    return Journal(folder / EVENTS)
+    journal = Journal(folder / EVENTS)
+    journal.goes_on()
+    return journal
 
 
 def log_files(run_id: str, files: Mapping[str, Path]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-_STYLES = {"running": "bold", "done": "green", "failed": "bold red"}
+_STYLES = {"running": "bold", "waits": "yellow", "done": "green", "cached": "green", "failed": "bold red"}
 
 
 class Shown(Protocol):
@@ -49,14 +49,27 @@ class Table:
             self._live.stop()
 
     def show(self, row: Shown) -> None:
-        """Takes a step's new state."""
+        """Takes a step's new state. One that has not begun ('waiting') is told by its absence; one whose pod 'waits' is no
+        line of its own, since most do for seconds."""
+        if row.state == "waiting":
+            self._rows.pop(row.name, None)
+            return
         self._rows[row.name] = row
-        self._since.setdefault(row.name, time.monotonic())
-        if self._live is None and self._states.get(row.name) != row.state:
-            seconds = f" {row.seconds:.1f} s" if row.state != "running" else ""
-            line = f"  {row.line}" if row.state != "running" else ""
-            print(f"{row.name:<12} {row.state}{seconds}{line}", file=self._out, flush=True)
+        if self._states.get(row.name) == row.state:
+            return
+        self._since[row.name] = time.monotonic()
         self._states[row.name] = row.state
+        if self._live is None and row.state != "waits":
+            seconds = f" {row.seconds:.1f} s" if row.state != "running" else ""
+            line = f"  {row.line}" if row.line else ""
+            print(f"{row.name:<12} {row.state}{seconds}{line}", file=self._out, flush=True)
+
+    def say(self, text: str) -> None:
+        """Shows a line that stays."""
+        if self._live:
+            self._console.print(text, markup=False, soft_wrap=True)
+        else:
+            print(text, file=self._out, flush=True)
 
     def _table(self) -> "RichTable":
         from rich.table import Table as RichTable
@@ -71,7 +84,7 @@ class Table:
             row = self._rows.get(name)
             state = row.state if row else "waiting"
             seconds = "" if row is None else f"{row.seconds:.1f}"
-            if row and state == "running":
+            if row and state in ("running", "waits"):
                 seconds = f"{time.monotonic() - self._since[name]:.1f}"
             table.add_row(name, Text(state, _STYLES.get(state, "dim")), seconds, Text(row.line if row else ""))
         return table

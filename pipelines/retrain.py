@@ -95,14 +95,14 @@ def _decided(lock: int, steps: blocks.Blocks, drift: Path | None) -> bool:
 @contextlib.contextmanager
 def _recorded() -> Iterator[None]:
     """Records in MLflow how the block ended, as for a pipeline on Kubeflow; also ends what a killed retrain left open."""
-    from fineline.finish import finish
+    from fineline.finish import FAILED, SUCCEEDED, End, record
 
     try:
         yield
     except FinelineError as error:
-        finish(json.dumps({"state": "FAILED", "error": {"message": error.what}}))
+        record(End(FAILED, error.what))
         raise
-    finish(json.dumps({"state": "SUCCEEDED"}))
+    record(End(SUCCEEDED))
 
 
 @contextlib.contextmanager

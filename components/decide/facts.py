@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GPU_HOURS = "gpu_hours"
 """Metric of a training run: what it has used so far, over all GPUs, before and after each resumption."""
 
-_TRAININGS = "attributes.run_name LIKE 'train-%' and attributes.status = 'FINISHED'"
+_TRAININGS = f"tags.`{tracking.DATA_TAG}` LIKE '%' and attributes.status = 'FINISHED'"
 _SECONDS_A_DAY = 86_400.0
 
 
@@ -67,7 +67,8 @@ def runs(server: Any, query: str) -> Iterator[Any]:
 def own(run: Any) -> bool:
     """Whether an MLflow run belongs to this very run of the pipeline."""
     pipeline_run = os.environ.get(tracking.PIPELINE_RUN)
-    return bool(pipeline_run) and run.data.tags.get(tracking.PIPELINE_RUN_TAG) == pipeline_run
+    tags = (tracking.PIPELINE_RUN_TAG, tracking.CONTINUED_TAG)
+    return bool(pipeline_run) and pipeline_run in map(run.data.tags.get, tags)
 
 
 def _champion(server: Any, name: str) -> tuple[Any, datetime.datetime | None]:

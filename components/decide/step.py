@@ -13,12 +13,12 @@ from components.decide.decision import Decision, Facts, decide
 from components.decide.params import Params
 from fineline import artifacts, registry, tracking
 from fineline.errors import UsageError
+from fineline.tracking import DECISION_TAG, REASON_TAG, RETRAIN, SKIPPED
 
 DECISION = "decision.json"
-RETRAIN, SKIPPED = "retrain", "skipped"
 
 _SHORT = 12
-_MODEL_TAG, _DECISION_TAG, _REASON_TAG = "fineline.model", "fineline.decision", "fineline.reason"
+_MODEL_TAG = "fineline.model"
 
 
 def run(*, params: Params, dataset: Path, decision: Path, drift: Path | None = None) -> str:
@@ -84,7 +84,7 @@ def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
     """Since when, and in which pipeline run, an earlier decision to retrain this model is being carried out; '' when none."""
     oldest = now - int(params.longest_hours * 3_600_000)
     query = (
-        f"attributes.status = 'RUNNING' and attributes.start_time >= {oldest} and tags.`{_DECISION_TAG}` = '{RETRAIN}' "
+        f"attributes.status = 'RUNNING' and attributes.start_time >= {oldest} and tags.`{DECISION_TAG}` = '{RETRAIN}' "
         f"and tags.`{_MODEL_TAG}` = '{params.name}'"
     )
     for other in looking.runs(server, query):
@@ -95,7 +95,7 @@ def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
 
 
 def _tags(found: Decision) -> dict[str, str]:
-    return {_DECISION_TAG: RETRAIN if found.retrain else SKIPPED, _REASON_TAG: found.reason}
+    return {DECISION_TAG: RETRAIN if found.retrain else SKIPPED, REASON_TAG: found.reason}
 
 
 def _figures(facts: Facts) -> dict[str, float]:

@@ -140,7 +140,7 @@ def _track(found: Evaluation, bundle: Path, folder: Path) -> tuple[str, bool]:
     )
     journal.metrics({"test.gate": int(found.gate["passed"])})
     verdict = "passed" if found.gate["passed"] else "failed"
-    journal.tags({"fineline.gate": verdict, "fineline.gate.summary": found.gate["summary"]})
+    journal.tags({tracking.GATE_TAG: verdict, "fineline.gate.summary": found.gate["summary"]})
     taken = journal.send()
     return journal.run_id, taken
 

@@ -10,7 +10,7 @@ from fineline import __version__, source_version
 from fineline.artifacts import Manifest
 from fineline.code_version import git_state
 from fineline.errors import Preempted
-from fineline.tracking import Journal
+from fineline.tracking import DATA_TAG, Journal
 
 _SHORT = 12
 
@@ -34,6 +34,7 @@ def recorded_run(path: Path, data: Manifest, params: dict[str, Any], anew: bool)
         for event in before.events:
             if event["kind"] == "metrics":  # its GPU hours stay with the run that used them
                 journal.metrics({k: v for k, v in event["values"].items() if k != "gpu_hours"}, event["step"])
+    journal.goes_on()
     journal.send_in_background()
     try:
         yield journal
@@ -67,7 +68,7 @@ def tags(data: Manifest) -> dict[str, str]:
     commit, dirty = git_state()
     return {
         **{f"fineline.digest.{entry['step']}": entry["digest"] for entry in entries},
-        "fineline.data_digest": data.digest,
+        DATA_TAG: data.digest,
         **{f"fineline.{role}": version for role, version in source_version.in_lineage(data.ancestors).items()},
         "fineline.version": __version__,
         "fineline.task": data.task,

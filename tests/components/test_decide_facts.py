@@ -79,8 +79,9 @@ def training(server: Any, ended: float, **more: Any) -> str:
     experiment = tracking.experiment_id(server, tracking.experiment())
     end = int((NOW.timestamp() - ended * 3600) * 1000)
     begun = more.get("begun", end - 60_000)
-    tags = more.get("tags", {})
-    run_id = server.create_run(experiment, start_time=begun, tags=tags, run_name="train-4f1a2b3c4d5e").info.run_id
+    tags = {tracking.DATA_TAG: "sha256:0", **more.get("tags", {})}
+    name = more.get("name", "train-4f1a2b3c4d5e")
+    run_id = server.create_run(experiment, start_time=begun, tags=tags, run_name=name).info.run_id
     if GPU_HOURS in more:
         server.log_metric(run_id, GPU_HOURS, more[GPU_HOURS] / 2, step=1)
         server.log_metric(run_id, GPU_HOURS, more[GPU_HOURS], step=2)
@@ -133,7 +134,7 @@ def test_age_of_a_champion_moved_by_hand_counts_from_its_version(server: Any, cl
 
 def test_cooldown_counts_from_the_last_training_that_finished(server: Any, clean: Path) -> None:
     training(server, 100)
-    training(server, 30)
+    training(server, 30, name="the good one")  # as somebody called it in the UI
     training(server, 2, status="FAILED")
     training(server, 1, status="")
     assert found(server, clean).hours_since_training == pytest.approx(30, abs=0.01)
@@ -149,9 +150,11 @@ def test_the_same_data_is_found_by_its_digest(server: Any, tmp_path: Path, clean
     assert found(server, write_dataset(tmp_path / "more", ROWS[:149])).same_data == ""
 
 
-def test_trainings_of_this_very_run_do_not_count(server: Any, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = {"fineline.digest.data_quality": artifacts.read_manifest(clean).digest, tracking.PIPELINE_RUN_TAG: "r1"}
-    training(server, 1, tags=tags)
+@pytest.mark.parametrize("tag", [tracking.PIPELINE_RUN_TAG, tracking.CONTINUED_TAG])
+def test_trainings_of_this_very_run_do_not_count(
+    server: Any, clean: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    training(server, 1, tags={"fineline.digest.data_quality": artifacts.read_manifest(clean).digest, tag: "r1"})
     monkeypatch.setenv(tracking.PIPELINE_RUN, "r1")
     assert (found(server, clean).same_data, found(server, clean).hours_since_training) == ("", None)
     monkeypatch.setenv(tracking.PIPELINE_RUN, "r2")
@@ -228,7 +231,7 @@ def test_its_end_lets_the_next_one_in(
 
     decided(tmp_path, clean, "r1")
     monkeypatch.setenv(tracking.PIPELINE_RUN, "r1")
-    finish('{"state": "FAILED"}')
+    finish('{"state": "RUNNING"}')
     assert decided(tmp_path, clean, "r2").startswith("retrain: ")
 
 

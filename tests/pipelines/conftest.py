@@ -29,10 +29,12 @@ _PACKAGES: dict[str, str] = {}
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeflowServer]:
-    """A running server, and none of this machine's settings for another one; the working folder is the project's."""
-    for name in _SETTINGS:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KubeflowServer]:
+    """A running server, and none of this machine's settings for another one or for a cluster; the working folder is the
+    project's."""
+    for name in (*_SETTINGS, "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.chdir(PROJECT)
     for name in _COMPILE:
         monkeypatch.setitem(packages.PIPELINES, name, partial(_compiled_once, name))

@@ -3,8 +3,7 @@
 Modelled after the v2beta1 REST API of Kubeflow Pipelines 2.x: paths, fields and enumerations from the OpenAPI models of
 kfp_server_api 2.17 (a field they do not have is answered with 400, as grpc-gateway does); what it refuses and what it takes, and
 in which words, from what a real server answered (tests/recorded/errors.json, replayed by test_kubeflow_server.py); the bound
-of max_concurrency from recurring_run_server.go; task details, one of each Argo node with the year 1 for what has not ended,
-from api_converter.go.
+of max_concurrency from recurring_run_server.go; runs from what a real server sent (tests/recorded/runs).
 
 A test sets `frames` (what a run shows, look after look) and `trouble` (answers to give instead), and reads the state.
 """
@@ -29,7 +28,8 @@ from urllib.parse import parse_qs, urlsplit
 import kfp_server_api
 import yaml
 
-NOT_YET = "0001-01-01T00:00:00Z"
+from tests.pipelines.run_shown import run_shown
+
 _PREFIX = "/apis/v2beta1/"
 _TYPES = {"STRUCT": ("struct", dict), "STRING": ("string", str), "LIST": ("list", list)}
 _NO_SUCH = {
@@ -45,8 +45,8 @@ _NO_SUCH = {
 _LARGEST_OF_CRON = (59, 59, 23, 31, 12, 6)
 """Of second, minute, hour, day, month, weekday."""
 
-Frame = tuple[str, dict[str, str]]
-"""State of the run, and of each task that has begun."""
+Frame = tuple[str, dict[str, str]] | dict[str, Any]
+"""State of the run, and of each task that has begun (see run_shown); or a run that a real server sent."""
 
 
 class Refusal(Exception):
@@ -69,7 +69,6 @@ class KubeflowServer:
     tag: str = "2.17.0"
     wanted: dict[str, str] = dataclasses.field(default_factory=dict)
     frames: list[Frame] = dataclasses.field(default_factory=lambda: [("SUCCEEDED", {})])
-    errors: dict[str, str] = dataclasses.field(default_factory=dict)
     trouble: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     page: str = ""
     page_size: int = 100
@@ -266,30 +265,10 @@ class KubeflowServer:
     def _look(self, run: dict[str, Any]) -> dict[str, Any]:
         """The run's next frame; the last one stays."""
         number = run["run_id"]
-        state, tasks = self.frames[min(self.looks[number], len(self.frames) - 1)]
+        frame = self.frames[min(self.looks[number], len(self.frames) - 1)]
         self.looks[number] += 1
-        details = [self._node(number, "root", state)]
-        for task, task_state in tasks.items():
-            failed_driver = task.endswith("-driver")
-            details.append(
-                self._node(
-                    number, task if failed_driver else f"{task}-driver", task_state if failed_driver else "SUCCEEDED"
-                )
-            )
-            if not failed_driver:
-                details += [self._node(number, task, task_state), self._node(number, "executor", task_state, task)]
-        return run | {"state": state, "run_details": {"task_details": details}}
-
-    def _node(self, run: str, name: str, state: str, task: str = "") -> dict[str, Any]:
-        ended = state not in ("PENDING", "RUNNING")
-        node = {"run_id": run, "task_id": f"{run}-{name}-{task}", "display_name": name, "state": state}
-        node |= {"create_time": _time(0), "start_time": _time(1), "end_time": _time(13) if ended else NOT_YET}
-        node |= {"pod_name": f"fineline-training-x7-{task or name}-{name}"}
-        if message := self.errors.get(name):
-            node["state_history"] = [
-                {"update_time": _time(13), "state": state, "error": {"code": 2, "message": message}}
-            ]
-        return node
+        shown = frame if isinstance(frame, dict) else run_shown(*frame)
+        return run | {key: shown[key] for key in ("state", "state_history", "run_details")}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

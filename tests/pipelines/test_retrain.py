@@ -94,7 +94,7 @@ def test_it_trains_goes_on_after_a_kill_skips_and_trains_again(project: Path) ->
     assert not (project / ".fineline" / "retrain.json").exists()
     training = runs(project, "train-")
     assert len(training) == 1  # what was trained before the kill was not trained again
-    assert training[0].data.tags["fineline.pipeline_state"] == "SUCCEEDED"
+    assert training[0].data.tags["fineline.pipeline_state"] == "succeeded"
     assert {decision.info.status for decision in runs(project, "decision-")} == {"FINISHED"}
     assert "champion    version 1" in run(project, "fineline", "status")
 
