@@ -147,8 +147,11 @@ def _pairwise(given: list[list[str | None]]) -> list[dict[str, Any]]:
         ]
         if not both:
             continue
-        first, second = (list(side) for side in zip(*both, strict=True))
-        constant = len({*first, *second}) == 1
+        number: dict[
+            str, int
+        ] = {}  # of names scikit-learn would make an array in which each takes the longest one's memory
+        first, second = ([number.setdefault(name, len(number)) for name in side] for side in zip(*both, strict=True))
+        constant = len(number) == 1
         pairs.append(
             {
                 "annotators": [i + 1, j + 1],

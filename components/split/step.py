@@ -71,7 +71,7 @@ def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str,
         )
 
     groups = row_groups(rest, params.near_duplicate_threshold, params.use_group)
-    labels = task.strata(rest).to_numpy(dtype=str)
+    labels = task.strata(rest).to_numpy(dtype=object)  # as dtype=str each would take the longest one's memory
     rare: dict[str, dict[str, int]] = {}
     if params.mode == "time":
         split = by_time(groups, timestamps(rest), shares)
@@ -102,7 +102,7 @@ def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str,
 
 
 def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:
-    """Labels whose rows, `labels` of strings (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
+    """Labels whose rows, `labels` of objects (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
     found = {}
     for label in np.unique(labels).tolist():
         inside = groups[labels == label]
@@ -125,7 +125,7 @@ def _stratify(
             f"labels in fewer than {len(shares)} groups of rows, too few for every split: {_some(rare)}",
             "label more rows of them, merge them, or set rare_label to train or drop",
         )
-    is_rare = np.isin(labels, list(rare))
+    is_rare = np.fromiter((label in rare for label in labels), dtype=bool, count=len(labels))
     kept = ~is_rare if params.rare_label == "drop" else np.ones(len(labels), dtype=bool)
     split = np.full(len(labels), DROPPED)
     group_numbers = np.unique(groups[kept], return_inverse=True)[1]
