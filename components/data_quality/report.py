@@ -26,7 +26,7 @@ _GROUPS = {
     "conflicts": ("One text, several labels", "A model cannot learn both. Decide which label is meant."),
     "duplicates": (
         "Repeated texts",
-        "Same text but for case, spaces and punctuation. The first row or the test row stays.",
+        "Same text but for case, spacing and what data_quality.fold names. The first row or the test row stays.",
     ),
     "near_duplicates": ("Near-duplicates", "Almost the same text. The split step keeps such rows on one side."),
 }
