@@ -20,6 +20,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0100-\U000e01ef]+"
 )
+_JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # within a word or an emoji they decide what is seen
 _PERMUTATIONS = 128
 _SEED = 1
 _SHINGLE = 4
@@ -41,6 +42,14 @@ def normalise(text: str, fold: Collection[str] = ()) -> str:
     if folded := frozenset(fold) & {"punctuation", "symbols"}:
         return " ".join(form.translate(_spaces(folded)).split()) or form
     return form
+
+
+def clean_name(text: str) -> str:
+    """A label, a group or the like without what nobody sees: NFC, no invisible characters, no space around it."""
+    kept = _INVISIBLE.sub(
+        lambda found: "".join(c for c in found[0] if c in _JOINERS), unicodedata.normalize("NFC", text)
+    )
+    return kept.strip().strip("\u200c\u200d").strip()
 
 
 def fold_of(manifest: "Manifest") -> tuple[str, ...]:

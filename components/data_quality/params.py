@@ -47,6 +47,11 @@ class Params(StepParams):
     )
     on_text_length: Severity = Field("quarantine", description="text shorter or longer than these")
     labels: list[str] = Field([], description="the labels allowed; [] allows those that are there")
+    on_label_twins: Literal["reject", "warn", "unify", "ignore"] = Field(
+        "warn",
+        description="labels that differ only in case, spacing or the writing of a number (0 and 0.0); unify makes them one: the "
+        "one in `labels`, else the commonest",
+    )
     on_unknown_label: Severity = Field("reject", description="a label outside `labels`")
     on_repeated_id: Severity = Field(
         "reject", description="rows with one id, by which rows are traced; quarantine: all leave"
