@@ -1,7 +1,6 @@
 """The compiled pipeline: every change of it shows in the golden file, and what Kubeflow reads is what the steps are."""
 
 import functools
-import json
 import os
 from pathlib import Path
 from typing import Any
