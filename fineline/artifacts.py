@@ -29,6 +29,8 @@ COMPARISON = "comparison.parquet"
 BESIDE = frozenset({MANIFEST, RUN, MEASUREMENTS, EVENTS, REPORT, REGISTRATION, PROMOTION, COMPARISON})
 
 _STARTED = time.monotonic()
+_A_FOLDER_WITHIN = "give a folder within it"
+_REMOVE_IT = "give another folder, or move it away yourself"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,38 +53,103 @@ class Manifest:
         return {key: value for key, value in dataclasses.asdict(self).items() if key != "ancestors"}
 
 
+def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
+    """Raises UsageError unless every output may be written, no two of them lie in one place, and none holds an input.
+
+    Both map what a place is called to where it is. See `check_output`.
+    """
+    places = {name: place_of(path) for name, path in outputs.items()}
+    for name, place in places.items():
+        check_output(place)
+        for other, taken in places.items():
+            if other != name and place.is_relative_to(taken):
+                raise UsageError(f"{name} and {other} are one place: {place}", "give each output a folder of its own")
+        check_apart(place, inputs)
+        for other, path in inputs.items():
+            if (path / MANIFEST).is_file() and place.is_relative_to(path.resolve()):
+                raise UsageError(f"{name} {place} lies inside {other}, which is read", "give another folder")
+
+
+def check_apart(target: Path, read: Mapping[str, Path]) -> None:
+    """Raises UsageError where the output `target` is, or holds, a place that is `read` (what it is called to where it is)."""
+    place = place_of(target)
+    for name, path in read.items():
+        if path.resolve().is_relative_to(place):
+            relation = "is" if path.resolve() == place else "holds"
+            raise UsageError(f"{target} is to be written, and {relation} {name}", "give the output a folder of its own")
+
+
+def check_output(target: Path) -> None:
+    """Raises UsageError unless `target` may be written: nothing stands there, an empty folder, or what fineline made.
+
+    What fineline made has a manifest.json, and no file that this does not name, but for those in `BESIDE`.
+    """
+    place = place_of(target)
+    if place == place.parent or place.is_mount():
+        raise UsageError(f"{target} is {'/' if place == place.parent else 'a mount point'}", _A_FOLDER_WITHIN)
+    if place.is_symlink():
+        raise UsageError(f"{target} is a symbolic link", "give the folder itself, or remove the link")
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise UsageError(f"{target} is a file", "give a folder that does not exist yet")
+    files = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_symlink() or not path.is_dir()}
+    if not files:
+        return
+    named = _named_files(place)
+    if named is None:
+        raise UsageError(f"{target} exists and was not made by fineline: it has no manifest of it", _REMOVE_IT)
+    if foreign := sorted(files - named - BESIDE):
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise UsageError(f"{target} holds files that fineline did not make: {', '.join(foreign[:3])}{more}", _REMOVE_IT)
+
+
+def set_aside(target: Path) -> Path | None:
+    """Moves the artifact at `target` to `.<name>.old` beside it, in place of an older one; gives where it is, None if none is.
+
+    A step does so before it works: whatever ends it, nothing stands at `target` that could be taken for what it was to make.
+    Raises ResourceError when another process is writing `target`.
+    """
+    target = place_of(target)
+    old = _beside(target, "old")
+    if (target / MANIFEST).is_file():
+        check_output(old)
+        with _disk_errors(target), _locked(target):
+            if old.exists():
+                _discard(old, target)
+            target.rename(old)
+    return old if (old / MANIFEST).is_file() else None
+
+
 @contextlib.contextmanager
 def output(target: Path) -> Iterator[Path]:
     """Gives an empty folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
 
-    A lock keeps a second writer out. Raises ResourceError when another process holds it or when the disk is full.
+    What stands at `target` is set aside for as long as the block runs, and stays so when it fails.
+    A lock keeps a second writer out. Raises UsageError where `target` may not be written (`check_output`), ResourceError
+    when another process holds it or when the disk is full.
     """
-    from filelock import FileLock, Timeout
-
-    target = target.absolute()
-    staged = target.with_name(f".{target.name}.partial")
-    old = target.with_name(f".{target.name}.old")
+    check_output(target)
+    target = place_of(target)
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ResourceError(
-                f"another process is writing {target}", "wait for it to end, or stop it, then run again"
-            ) from None
-        try:
-            shutil.rmtree(staged, ignore_errors=True)
-            staged.mkdir()
-            yield staged
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            staged.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-            lock.release()
+        old = set_aside(target)
+        staged = _beside(target, "partial")
+        with _locked(target):
+            try:
+                shutil.rmtree(staged, ignore_errors=True)
+                staged.mkdir()
+                yield staged
+                staged.rename(target)
+                if old:
+                    _discard(old, target)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+
+
+def place_of(path: Path) -> Path:
+    """`path` as an absolute one without links in its parents; it may be a link itself."""
+    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
 def write_manifest(
@@ -193,6 +260,44 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def _named_files(folder: Path) -> set[str] | None:
+    """Names of the files that the manifest in `folder` lists, also where they are gone or changed; None when it has none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return set(manifest["files"]) if {"step", "kind", "digest"} <= manifest.keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or of another program
+        return None
+
+
+def _beside(target: Path, state: str) -> Path:
+    return target.with_name(f".{target.name}.{state}")
+
+
+def _discard(old: Path, target: Path) -> None:
+    """Removes `old` under a name that is rubbish wherever a kill leaves it; `.old` is always whole."""
+    rubbish = _beside(target, "discarded")
+    shutil.rmtree(rubbish, ignore_errors=True)
+    old.rename(rubbish)
+    shutil.rmtree(rubbish)
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(_beside(target, "lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResourceError(
+            f"another process is writing {target}", "wait for it to end, or stop it, then run again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextlib.contextmanager
 def _disk_errors(target: Path) -> Iterator[None]:
     try:
@@ -200,6 +305,8 @@ def _disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk is full while writing {target}", "free space and run again") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise UsageError(f"{error.filename} is no folder", "move it away, or write elsewhere") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise ResourceError(
                 f"{error.filename or target}: {error.strerror}", "give the step a place it may write"

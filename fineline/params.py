@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fineline import delivery
 from fineline.errors import UsageError
 from fineline.redaction import redacted
+
+_WILD = re.compile(r"[*?\[]")
 
 
 class StepParams(BaseModel):
@@ -28,12 +31,26 @@ class StepParams(BaseModel):
 
     def recorded(self) -> dict[str, Any]:
         """The parameters as a manifest keeps them: JSON values, without the fields that name a place."""
-        places = {
-            name
+        return self.model_dump(mode="json", exclude=set(self.locations()))
+
+    def locations(self) -> dict[str, Any]:
+        """The values of the fields that name a place."""
+        return {
+            name: getattr(self, name)
             for name, field in type(self).model_fields.items()
             if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("location")
         }
-        return self.model_dump(mode="json", exclude=places)
+
+    def local_places(self) -> dict[str, Path]:
+        """The files and folders of this machine that the parameters name, by parameter; of a pattern the folder it begins in."""
+        places = {}
+        for name, value in self.locations().items():
+            path = Path(str(value).removeprefix("file://"))
+            if wild := next((number for number, part in enumerate(path.parts) if _WILD.search(part)), 0):
+                path = Path(*path.parts[:wild])
+            if value and path.exists():
+                places[name] = path
+        return places
 
 
 Model = TypeVar("Model", bound=StepParams)

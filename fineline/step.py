@@ -49,10 +49,19 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, terminate)
     given_to_run = [*step.inputs, *step.outputs, *step.optional, *step.documents]
     paths = {name: getattr(flags, name) for name in given_to_run}
+    outputs = {name: paths[name] for name in step.outputs}
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one alone writes
+    aside: dict[str, Path] = {}
+
+    def fresh() -> None:
+        from fineline.artifacts import set_aside
+
+        if first:
+            aside.update((name, old) for name, path in outputs.items() if (old := set_aside(path)))
 
     def work() -> str:
         from fineline import delivery, kubeflow
-        from fineline.artifacts import note
+        from fineline.artifacts import check_apart, check_outputs, note
         from fineline.params import load_params
 
         params_model, run = step.load()
@@ -62,17 +71,31 @@ def main(step: Step, argv: list[str] | None = None) -> int:
             given = delivery.decoded(given)
             paths.update({name: Path(delivery.decoded(str(paths[name]))) for name in step.optional if paths[name]})
             paths.update({name: delivery.decoded(paths[name]) for name in step.documents})
-        params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
+        read = {name: paths[name] for name in [*step.inputs, *step.optional] if paths[name]}
+        read |= {name: Path(text) for name in step.documents if not (text := paths[name]).startswith("{")}
+        if first:
+            check_outputs(outputs, read)
+        try:
+            params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
+        except UsageError:
+            fresh()
+            raise
+        for path in outputs.values():
+            check_apart(path, params.local_places())
+        fresh()
         line = run(params=params, **paths)
         for name in step.outputs if line else ():  # without a line, another process of the step has written them
             note(paths[name], line=line)
         if asked and line:
-            kubeflow.write_output(asked, {name: paths[name] for name in step.outputs})
+            kubeflow.write_output(asked, outputs)
         return line
 
     code, line = guarded(work, step.name)
     if code == 0 and line:
         print(f"{step.name}: {line}", flush=True)
+    for name, old in aside.items() if code else ():
+        if old.is_dir():
+            print(f"{step.name}: what an earlier run left as {name} is now {old}", file=sys.stderr)
     return code
 
 

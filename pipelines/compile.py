@@ -32,9 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Writes the package."""
-    text = PIPELINES[flags.pipeline](*blocks.read(flags.overrides, flags.params))
+    """Writes the package. Raises UsageError where something stands that is none."""
     out = flags.out or Path("build", f"{flags.pipeline}.yaml")
+    if out.is_symlink() or out.is_dir() or (out.exists() and out.stat().st_size and not _is_package(out)):
+        raise UsageError(
+            f"{out} exists and is no compiled pipeline", "give --out another file, or move it away yourself"
+        )
+    text = PIPELINES[flags.pipeline](*blocks.read(flags.overrides, flags.params))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     print(f"{out}  {version_name(text)}")
@@ -112,6 +116,11 @@ def _bytes(value: Any) -> int:
     """The size of a JSON value as Kubeflow writes it: UTF-8, but \\u003c for '<', and so for '>' and '&' (Go's encoding/json)."""
     text = json.dumps(value, ensure_ascii=False)
     return len(text.encode()) + sum(5 * text.count(character) for character in "<>&")
+
+
+def _is_package(path: Path) -> bool:
+    lines = path.read_bytes().splitlines()
+    return b"pipelineInfo:" in lines and any(line.startswith(b"sdkVersion: kfp-") for line in lines)
 
 
 def version_name(text: str) -> str:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,7 @@ def _label_file(flags: argparse.Namespace) -> None:
     example = _asked_for(predict(bundle, [""]), flags)[0]
     names = _added_names(columns, list(example), flags.file)
     added = {names[key]: value for key, value in example.items()}
+    _check_replaced(flags.out, columns, added)
     with tables.writing(flags.out, flags.file, columns, added) as write:
         for pairs in progress(labelled, "predict", total=count, unit="texts"):
             write([{**row, **{names[key]: value for key, value in answer.items()}} for row, answer in pairs])
@@ -163,6 +164,23 @@ def _check_paths(file: Path, out: Path | None) -> None:
         raise UsageError(f"{out.parent} does not exist", "make that folder, or write elsewhere")
     if out and out.exists() and out.samefile(file):
         raise UsageError("--out is the same file as --file", "write to another file")
+    if out and out.is_symlink():
+        raise UsageError(f"{out} is a symbolic link", "give --out the file itself, or another one")
+
+
+def _check_replaced(out: Path, columns: Sequence[str], added: Iterable[str]) -> None:
+    """Raises UsageError where a file stands at `out` that this command did not write: one of other columns."""
+    if not out.exists() or not out.stat().st_size:
+        return
+    try:
+        found = set(tables.named_columns(out))
+    except DataRejected:
+        found = set()
+    if not set(added) <= found <= {*columns, *added}:
+        raise UsageError(
+            f"{out} exists and is no earlier result of this command: it has other columns",
+            "give --out another file, or move it away yourself",
+        )
 
 
 def _text(row: Row, flags: argparse.Namespace, number: int = 0) -> str:

@@ -13,7 +13,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", type=int, metavar="N", help="the version to promote (default: the challenger)")
     parser.add_argument("--force", action="store_true", help="move the alias whatever the verdict; needs --reason")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="keep promotion.json, comparison.parquet, report.html there"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep promotion.json, comparison.parquet, report.html in this new folder",
     )
     registered.add_reason(parser, required=False)
     registered.add_name(parser)
@@ -34,6 +37,8 @@ def run(flags: argparse.Namespace) -> int:
 
     if flags.force and not flags.reason:
         raise UsageError("--force needs --reason", "say why the verdict does not count; it is kept in the ledger")
+    if flags.out and flags.out.exists() and not (flags.out.is_dir() and not any(flags.out.iterdir())):
+        raise UsageError(f"--out {flags.out} exists already", "give --out a folder that does not")
     reason = registered.reason(flags) if flags.force else ""
     params = load_params(Params, "promote", flags.params) if Path(flags.params).is_file() else Params.model_validate({})
     with registry.server_errors():

@@ -44,7 +44,7 @@ def read_batches(path: Path, size: int) -> Iterator[list[Row]]:
 
 def survey(path: Path, check: Callable[[int, Row], object]) -> tuple[list[str], int]:
     """Reads the whole file once: (its columns in order of appearance, number of rows). `check` gets each row's number, row."""
-    columns: dict[str, None] = dict.fromkeys(_named_columns(path))
+    columns: dict[str, None] = dict.fromkeys(named_columns(path))
     count = 0
     for batch in read_batches(path, _SURVEYED):
         for row in batch:
@@ -81,15 +81,15 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _named_columns(path: Path) -> list[str]:
-    """The columns that the file itself names, before any row; none for JSONL."""
+def named_columns(path: Path) -> list[str]:
+    """The columns that a file names before any row; of JSONL those of its first row."""
     if path.suffix == ".parquet":
         with _open_parquet(path) as table:
             return table.schema_arrow.names
     if path.suffix in _DELIMITERS:
         with _opened(path) as stream:
             return read_delimited(stream, _DELIMITERS[path.suffix], str(path))[0]
-    return []
+    return list(next(_read_jsonl(path), {}))
 
 
 def _opened(path: Path) -> TextIO:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -52,16 +52,18 @@ def grow(
     max_new_per_row: int,
     threshold: float,
     seed: int,
+    fold: Collection[str] = (),
 ) -> tuple[list[NewRow], dict[str, Count]]:
     """New rows until each label has its target or its rows have all been tried `max_new_per_row` times; counts by method.
 
     The rows of a label take turns, and so do the methods. Dropped is a text with the same normal form as a row of training
     or an earlier new one, and one that is the same as a `held_out` text or near it (Jaccard similarity of `threshold`).
+    `fold` says in what texts may differ and be the same (`fineline.text.normalise`).
     """
     counts = {method: Count() for method in makers}
     taken_ids = set(ids)
-    taken_forms = {normalise(text) for text in texts}
-    held_forms = {normalise(text) for text in held_out}
+    taken_forms = {normalise(text, fold) for text in texts}
+    held_forms = {normalise(text, fold): None for text in held_out}
     present = Counter(labels)
     missing = {label: target - present[label] for label, target in targets.items()}
     turns = {label: _turns(ids, labels, label, list(makers), max_new_per_row, seed) for label in targets}
@@ -74,11 +76,12 @@ def grow(
         if not tried:
             return [row for label in targets for row in new[label]], counts
         made = _make(tried, ids, texts, makers, seed)
-        near = _near(made, held_out, threshold)
-        for (label, parent, method, number), text, is_near in zip(tried, made, near, strict=True):
+        forms = [normalise(text, fold) for text in made]
+        near = _near(forms, list(held_forms), threshold)
+        for (label, parent, method, number), text, form, is_near in zip(tried, made, forms, near, strict=True):
             if missing[label] <= 0:
                 continue
-            form, row_id = normalise(text), f"{ids[parent]}~{method}{number}"
+            row_id = f"{ids[parent]}~{method}{number}"
             if not text:
                 counts[method].not_possible += 1
             elif form in taken_forms or row_id in taken_ids:
@@ -128,7 +131,7 @@ def _make(
 
 
 def _near(made: Sequence[str], held_out: Sequence[str], threshold: float) -> np.ndarray:
-    """bool (n,): which of `made` are near a held-out text."""
+    """bool (n,): which of the normal forms `made` are near a held-out one."""
     near = np.zeros(len(made), dtype=bool)
     if threshold > 0:
         sides = np.repeat([0, 1], [len(made), len(held_out)])

@@ -15,6 +15,7 @@ from components.augment.params import Params
 from fineline import artifacts
 from fineline.dataset import SPLITS, read_splits, row_schema, write_rows
 from fineline.tasks import get_task
+from fineline.text import fold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,7 @@ def run(*, params: Params, splits: Path, augmented: Path) -> str:
             max_new_per_row=params.max_new_per_row,
             threshold=params.near_duplicate_threshold,
             seed=params.seed,
+            fold=fold_of(manifest),
         )
         account["methods"] = {method: dataclasses.asdict(count) for method, count in counts.items()}
     targets = targets_of(before, params.target_share) if params.enabled else before

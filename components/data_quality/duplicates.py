@@ -16,7 +16,7 @@ def check_conflicts(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[
     """Texts with one normal form and different labels: all their rows."""
     if params.on_conflicts == "ignore":
         return rows, []
-    same, strata = normal_forms(rows), task.strata(rows)
+    same, strata = normal_forms(rows, params), task.strata(rows)
     broken = strata.groupby(same).transform("nunique") > 1
     groups = [group.index for _, group in same[broken].groupby(same[broken], sort=False)]
     check = Check(
@@ -44,7 +44,7 @@ def check_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple
     import pandas as pd
 
     tested = is_test(rows)
-    keys = pd.DataFrame({"form": normal_forms(rows), "stratum": task.strata(rows)})
+    keys = pd.DataFrame({"form": normal_forms(rows, params), "stratum": task.strata(rows)})
     group = keys.groupby(["form", "stratum"], sort=False).ngroup()
     later = group.duplicated()
     in_test = tested.groupby(group).transform("any")
@@ -71,15 +71,15 @@ def check_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple
 def check_near_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
     """Texts nearly the same as another (MinHash, checked exactly), grouped: all but the first or the test rows of a group.
 
-    Texts with one normal form count once here, texts without a word character not at all.
+    Texts with one normal form count once here.
     """
     if params.on_near_duplicates == "ignore":
         return rows, []
     import numpy as np
 
-    forms = rows["text"].map(normalise)
-    once = rows[(forms != "") & ~forms.duplicated()]
-    pairs = near_pairs(once["text"].tolist(), params.near_duplicate_threshold)
+    forms = normal_forms(rows, params).drop_duplicates()
+    once = rows.loc[forms.index]
+    pairs = near_pairs(forms.tolist(), params.near_duplicate_threshold)
     members = defaultdict(list)
     for place, group in enumerate(components(len(once), pairs)):
         members[int(group)].append(place)
@@ -110,6 +110,6 @@ def check_near_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "
     return rows, [check]
 
 
-def normal_forms(rows: "pd.DataFrame") -> "pd.Series":
-    """What makes two texts the same: the normal form, or the text itself where that is empty (emoji, signs)."""
-    return rows["text"].map(lambda text: normalise(text) or text.strip())
+def normal_forms(rows: "pd.DataFrame", params: Params) -> "pd.Series":
+    """What makes two texts the same."""
+    return rows["text"].map(lambda text: normalise(text, params.fold))

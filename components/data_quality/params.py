@@ -47,6 +47,11 @@ class Params(StepParams):
     )
     on_text_length: Severity = Field("quarantine", description="text shorter or longer than these")
     labels: list[str] = Field([], description="the labels allowed; [] allows those that are there")
+    on_label_twins: Literal["reject", "warn", "unify", "ignore"] = Field(
+        "warn",
+        description="labels that differ only in case, spacing or the writing of a number (0 and 0.0); unify makes them one: the "
+        "one in `labels`, else the commonest",
+    )
     on_unknown_label: Severity = Field("reject", description="a label outside `labels`")
     on_repeated_id: Severity = Field(
         "reject", description="rows with one id, by which rows are traced; quarantine: all leave"
@@ -66,9 +71,15 @@ class Params(StepParams):
     )
     mask: bool = Field(False, description="replace e-mail, phone and card numbers by <EMAIL>, <PHONE>, <CARD>")
 
+    fold: list[Literal["compatibility", "punctuation", "symbols"]] = Field(
+        [],
+        description="in what texts may differ and still be the same, beside case, spacing, invisible characters and Unicode's "
+        "ways of writing one letter: compatibility (full-width letters, ligatures), punctuation, symbols (emoji and signs too); "
+        "split and augment compare so too",
+    )
     on_conflicts: Severity = Field("quarantine", description="one text under different labels; all its rows leave")
     on_duplicates: Severity = Field(
-        "quarantine", description="same text (but for case, spaces, punctuation) and label; the first row stays"
+        "quarantine", description="same text (but for case, spacing and `fold`) and label; the first row stays"
     )
     on_near_duplicates: Severity = Field("warn", description="nearly the same text; split keeps them on one side")
     near_duplicate_threshold: float = Field(

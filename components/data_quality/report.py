@@ -26,7 +26,7 @@ _GROUPS = {
     "conflicts": ("One text, several labels", "A model cannot learn both. Decide which label is meant."),
     "duplicates": (
         "Repeated texts",
-        "Same text but for case, spaces and punctuation. The first row or the test row stays.",
+        "Same text but for case, spacing and what data_quality.fold names. The first row or the test row stays.",
     ),
     "near_duplicates": ("Near-duplicates", "Almost the same text. The split step keeps such rows on one side."),
 }
@@ -63,6 +63,7 @@ def render(
             _checks(checks),
             *_left(came, reasons, labels),
             *_labels(summary["labels"], params),
+            *_twins(checks),
             *_lengths(came, stay, reasons, checks, summary["scripts"]),
             *_truncation(checks, params),
             *_agreement(checks),
@@ -135,6 +136,20 @@ def _labels(counts: dict[str, int], params: Params) -> Iterable[dict[str, str]]:
     if len(names) < len(counts):
         note += f" The {len(names) // 2} commonest and the {len(names) // 2} rarest of {len(counts)} labels."
     yield section("Rows per label", bars(names, [counts[name] for name in names], "rows", few), note)
+
+
+def _twins(checks: dict[str, Any]) -> Iterable[dict[str, str]]:
+    if "label_twins" not in checks or not checks["label_twins"]["details"]["twins"]:
+        return
+    groups = checks["label_twins"]["details"]["twins"]
+    rows = [[number, repr(label), count] for number, group in enumerate(groups, 1) for label, count in group.items()]
+    done = (
+        "They were made one."
+        if checks["label_twins"]["details"]["repaired"]
+        else "on_label_twins: unify makes them one."
+    )
+    note = f"They differ only in case, spacing or the writing of a number. {done}"
+    yield section("One label, several spellings", table(["group", "label", "rows"], rows), note)
 
 
 def _lengths(

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data_quality import duplicates, expectations, labels, texts
+from components.data_quality import duplicates, expectations, labels, texts, twins
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
 from fineline import artifacts
@@ -15,9 +15,10 @@ from fineline.tasks import Task, get_task
 if TYPE_CHECKING:
     import pandas as pd
 
-# Texts are repaired and masked before they are compared, and sets are measured on the rows that are left.
+# Texts and labels are repaired and masked before they are compared, and sets are measured on the rows that are left.
 _CHECKS = (
     texts.check_mojibake,
+    twins.check_label_twins,
     expectations.check_rows,
     texts.check_personal_data,
     labels.check_agreement,

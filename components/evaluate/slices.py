@@ -79,7 +79,8 @@ def _values(column: "pd.Series", most: int) -> list[tuple[str, np.ndarray]]:
     shown, rest = ranked[:most], ranked[most:]
     parts = [(name, values == name) for name in shown]
     if rest:
-        parts.append((f"({len(rest):,} other values)", np.isin(values, rest)))
+        others = set(rest)
+        parts.append((f"({len(rest):,} other values)", np.array([value in others for value in values])))
     return parts
 
 

@@ -67,6 +67,13 @@ class Params(StepParams):
         "model reads a text of 1 MB; such a cell is a file that slipped in or a lost quote.",
     )
 
+    max_label_characters: int = Field(
+        100,
+        ge=1,
+        description="Longest label, in characters, 1 or more; a longer one makes its row a bad row. A label is a name; a "
+        "sentence in its place comes from shifted columns or a lost quote.",
+    )
+
     @field_validator("task")
     @classmethod
     def _known_task(cls, value: str) -> str:

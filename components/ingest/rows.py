@@ -11,6 +11,7 @@ from components.ingest.params import Params
 from components.ingest.records import Record, unreadable
 from components.ingest.seen import Seen
 from fineline.tasks import Task
+from fineline.text import clean_name
 
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _SPLITS = {"": None, "train": None, "validation": None, "test": "test"}
@@ -38,16 +39,22 @@ def typed_row(
         "text": text,
         **task.parse({"label": label if isinstance(label, list | dict) else cell(params.label_column)}),
     }
+    for field in task.fields():
+        if isinstance(name := row[field.name], str) and len(name) > params.max_label_characters:
+            raise ValueError(
+                f"the {field.name} has {len(name):,} characters, {params.max_label_characters:,} are allowed "
+                f"(ingest.max_label_characters): {name[:40]!r}..."
+            )
     row["id"] = (cell(params.id_column) or "") if params.id_column else ""
     if params.id_column and not row["id"]:
         raise ValueError(f"no {params.id_column}")
     # An empty group, time or annotator's label says that there is none; else all rows without a group would form one.
     if params.group_column:
-        row["group"] = cell(params.group_column) or None
+        row["group"] = clean_name(cell(params.group_column) or "") or None
     if params.time_column:
         row["time"] = cell(params.time_column) or None
     if params.annotator_columns:
-        row["annotators"] = [cell(column) or None for column in params.annotator_columns]
+        row["annotators"] = [clean_name(cell(column) or "") or None for column in params.annotator_columns]
     row["split"] = "test" if test else _split(cell(params.split_column)) if params.split_column else None
     row.update((column, cell(column)) for column in params.keep_columns)
     return row
@@ -85,13 +92,13 @@ def _cell(column: str, value: Any, limit: int, class_names: Mapping[str, list[st
 
 
 def _as_text(column: str, value: Any) -> str | None:
-    """A typed value as text. A whole float loses its '.0': pandas makes floats of whole numbers where one is missing."""
+    """A typed value as text, as CSV and JSON have it: 1.0 is '1.0', so that one column has one set of labels in every format."""
     if value is None or value != value:
         return None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
+        return repr(value)
     if isinstance(value, int | decimal.Decimal):
         return str(value)
     if isinstance(value, datetime.date | datetime.time):

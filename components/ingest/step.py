@@ -108,9 +108,10 @@ def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, ta
     }
     columns = schema(task, [name for name, value in present.items() if value], params.keep_columns)
     sources: list[dict[str, Any]] = []
+    cleaned: Counter[tuple[str, str]] = Counter()
     with (folder / QUARANTINE).open("w", encoding="utf-8") as stream, open_seen(folder / "seen.sqlite") as seen:
         quarantine = Quarantine(stream, params.max_bad_rows)
-        rows = _rows(files, params, task, seen, quarantine, sources)
+        rows = _rows(files, params, task, seen, quarantine, sources, cleaned)
         labels = _write(progress(rows, "ingest"), folder / DATA, columns, task)
         quarantine.check()
         for role, wanted in (("source", False), ("test_source", True)):
@@ -123,6 +124,9 @@ def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, ta
         "quarantined": quarantine.count,
         "sources": sources,
     }
+    if cleaned:
+        listed = [{"written": old, "label": new, "rows": rows} for (old, new), rows in sorted(cleaned.items())]
+        figures["cleaned_labels"] = {"rows": cleaned.total(), "list": listed}
     return {**figures, "labels": labels} if labels else figures
 
 
@@ -133,8 +137,10 @@ def _rows(
     seen: Seen,
     quarantine: Quarantine,
     sources: list[dict[str, Any]],
+    cleaned: Counter[tuple[str, str]],
 ) -> Iterator[dict[str, Any]]:
-    """Every good row of every file, with its id. Adds to `sources` what each file gave, once it is read."""
+    """Every good row of every file, with its id. Adds to `sources` what each file gave, once it is read, and to `cleaned` the
+    labels that were written otherwise: (as written, as kept), beyond a thousand of these ('', '')."""
     label_columns = [field.name for field in task.fields()]
     numeric: dict[bool, tuple[str, str]] = {}
     for file, test in files:
@@ -151,9 +157,17 @@ def _rows(
                     refused += 1
                     continue
                 accepted += 1
+                written = record.values[params.label_column]
                 for label in (row[name] for name in label_columns):
                     if isinstance(label, str):
                         kinds.setdefault(_is_number(label), label)
+                        if (
+                            isinstance(written, str)
+                            and written != label
+                            and params.label_column not in table.class_names
+                        ):
+                            known = (written, label) in cleaned or len(cleaned) < _LABELS_LISTED
+                            cleaned[(written, label) if known else ("", "")] += 1
                 yield row
             sources.append({"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused})
         if len(kinds) == 1:
@@ -224,5 +238,6 @@ def _is_number(label: str) -> bool:
 def _summary(figures: dict[str, Any]) -> str:
     files = len(figures["sources"])
     labels = f", {len(figures['labels'])} labels" if "labels" in figures else ""
+    cleaned = f", {figures['cleaned_labels']['rows']:,} labels cleaned" if "cleaned_labels" in figures else ""
     refused = f", {figures['quarantined']} in {QUARANTINE}" if figures["quarantined"] else ""
-    return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{refused}"
+    return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{cleaned}{refused}"

@@ -78,7 +78,7 @@ def on_shared(
     """
     names = [present(renamed, label) for label in labels]
     result = np.stack([_sum_of(probability, names, name) for name in kept], axis=1)
-    outside = ~np.isin(answers(probability, labels, renamed), kept)
+    outside = np.array([answer not in kept for answer in answers(probability, labels, renamed)], dtype=bool)
     wrong = (targets + 1) % len(kept)
     result[outside, wrong[outside]] += 1.0 - result[outside].sum(axis=1)
     return result

@@ -68,7 +68,7 @@ def meet(
     answered = {name: labels.answers(given[name], bundles[name].labels, renamed) for name in MODELS}
     present = np.array([labels.present(renamed, label) for label in written], dtype=object)
     shared = labels.shared(renamed, champion.labels, challenger.labels)
-    on_shared = np.isin(present, shared)
+    on_shared = np.array([label in shared for label in present], dtype=bool)
     meeting: dict[str, Any] = {
         "answers": _answers(unseen, present, on_shared, answered, given),
         "counts": {
@@ -108,7 +108,8 @@ def _seen(rows: "pd.DataFrame", record: "pd.DataFrame | None") -> "np.ndarray | 
     """Which rows are in the record of a model's training, by id or by text in normal form, bool (n,); None: no record."""
     if record is None:
         return None
-    by_text = np.isin(text_hashes(rows["text"].tolist()), record["text_sha256"].to_numpy(dtype=object))
+    hashes = set(record["text_sha256"])
+    by_text = np.array([digest in hashes for digest in text_hashes(rows["text"].tolist())], dtype=bool)
     return (rows["id"].astype(str).isin(set(record["id"])) | by_text).to_numpy()
 
 

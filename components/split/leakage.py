@@ -1,6 +1,6 @@
 """What must not lie on two sides: the same text, nearly the same text, the same group."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,33 +11,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def row_groups(rows: "pd.DataFrame", threshold: float, use_group: bool) -> np.ndarray:
+def row_groups(rows: "pd.DataFrame", threshold: float, use_group: bool, fold: Collection[str] = ()) -> np.ndarray:
     """Group number of each row, int64 (n,): rows that must stay together have the same one.
 
-    Joined, over any number of links, are rows with the same normal form of the text, with nearly the same text
-    (Jaccard similarity of at least `threshold`; 0: off), and, if `use_group`, with the same value in the column `group`.
+    Joined, over any number of links, are rows with the same normal form of the text (`fold` as in `normalise`), with nearly the
+    same text (Jaccard similarity of at least `threshold`; 0: off), and, if `use_group`, with the same value in the column
+    `group`.
     """
-    forms = rows["text"].map(normalise)
+    forms = _forms(rows, fold)
     links = _same(forms)
     if use_group and "group" in rows:
         links += _same(_named_groups(rows))
     if threshold > 0:
         first = np.flatnonzero(~forms.duplicated().to_numpy())
-        near = exact_near_pairs(rows["text"].iloc[first].tolist(), threshold)
+        near = exact_near_pairs(forms.iloc[first].tolist(), threshold)
         links += [(int(first[i]), int(first[j])) for i, j in near]
     return components(len(rows), links)
 
 
 def leaks_into(
-    rows: "pd.DataFrame", test: "pd.DataFrame", threshold: float, use_group: bool
+    rows: "pd.DataFrame", test: "pd.DataFrame", threshold: float, use_group: bool, fold: Collection[str] = ()
 ) -> dict[str, dict[str, str]]:
     """Rows that a predefined test split must not have in training: id -> {"reason", "test_id"}, in the order of `rows`."""
     import pandas as pd
 
     both = pd.concat([rows, test], ignore_index=True)
     sides = np.repeat([0, 1], [len(rows), len(test)])
-    forms = both["text"].map(normalise)
-    near = {forms[i]: j for i, j in _near_across(both["text"], forms, sides, threshold)}
+    forms = _forms(both, fold)
+    near = {forms[i]: j for i, j in _near_across(forms, sides, threshold)}
     found = _held_by_test(forms[sides == 0], near, "near-duplicate")
     if use_group and "group" in both:
         names = _named_groups(both)
@@ -47,22 +48,28 @@ def leaks_into(
     return {ids[row]: {"reason": reason, "test_id": ids[held]} for row, (reason, held) in sorted(found.items())}
 
 
-def shared_between(parts: "Mapping[str, pd.DataFrame]", threshold: float, use_group: bool) -> dict[str, Any]:
+def shared_between(
+    parts: "Mapping[str, pd.DataFrame]", threshold: float, use_group: bool, fold: Collection[str] = ()
+) -> dict[str, Any]:
     """How many normal forms, near-duplicate pairs and groups lie in two of `parts`: all 0 when nothing leaks."""
     import pandas as pd
 
     rows = pd.concat(parts.values(), ignore_index=True)
     sides = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
-    forms = rows["text"].map(normalise)
+    forms = _forms(rows, fold)
     found = {
         "threshold": threshold,
         "shared_texts": _on_two_sides(forms, sides),
-        "near_duplicate_pairs": len(_near_across(rows["text"], forms, sides, threshold)),
+        "near_duplicate_pairs": len(_near_across(forms, sides, threshold)),
         "shared_groups": 0,
     }
     if use_group and "group" in rows:
         found["shared_groups"] = _on_two_sides(_named_groups(rows), sides)
     return found
+
+
+def _forms(rows: "pd.DataFrame", fold: Collection[str]) -> "pd.Series":
+    return rows["text"].map(lambda text: normalise(text, fold))
 
 
 def _same(values: "pd.Series") -> list[tuple[int, int]]:
@@ -92,10 +99,10 @@ def _on_two_sides(values: "pd.Series", sides: np.ndarray) -> int:
     return int((values.to_frame("value").assign(side=sides).groupby("value")["side"].nunique() > 1).sum())
 
 
-def _near_across(texts: "pd.Series", forms: "pd.Series", sides: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+def _near_across(forms: "pd.Series", sides: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     """Pairs of row numbers i < j on different sides with nearly the same text; of equal texts on a side only the first."""
     if threshold == 0:
         return []
     once = np.flatnonzero(~forms.to_frame().assign(side=sides).duplicated().to_numpy())
-    pairs = exact_near_pairs(texts.iloc[once].tolist(), threshold, sides[once])
+    pairs = exact_near_pairs(forms.iloc[once].tolist(), threshold, sides[once])
     return [(int(once[i]), int(once[j])) for i, j in pairs]

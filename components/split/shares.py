@@ -28,7 +28,7 @@ def largest_deviation(
 ) -> dict[str, Any]:
     """The label and split whose share is farthest from the asked one, of all labels but those in `without`.
 
-    `labels`, strings, and `split`, int64, both (n,); `points` are percentage points, `rows` how many rows that is.
+    `labels`, objects, and `split`, int64, both (n,); `points` are percentage points, `rows` how many rows that is.
     """
     worst: dict[str, Any] = {"label": "", "split": "", "asked": 0.0, "share": 0.0, "points": 0.0, "rows": 0.0}
     for label in sorted(set(labels) - set(without)):

@@ -14,6 +14,7 @@ from fineline import artifacts
 from fineline.dataset import DATA, SPLITS, read_rows, read_splits, row_schema, write_rows
 from fineline.errors import DataRejected, UsageError
 from fineline.tasks import Task, get_task
+from fineline.text import fold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +32,12 @@ def run(*, params: Params, dataset: Path, splits: Path) -> str:
     task = get_task(manifest.task)
     rows = read_rows(dataset / DATA).sort_values("id", ignore_index=True)
     _check(rows, params, task)
-    parts, account = divide(rows, params, task)
+    fold = fold_of(manifest)
+    parts, account = divide(rows, params, task, fold)
     with artifacts.output(splits) as folder:
         for name in SPLITS:
             write_rows(parts[name], folder / f"{name}.parquet", row_schema(dataset / DATA))
-        account["proof"] = _proof(folder, params)
+        account["proof"] = _proof(folder, params, fold)
         artifacts.write_json(folder / "split.json", account)
         artifacts.write_manifest(
             folder,
@@ -52,15 +54,20 @@ def run(*, params: Params, dataset: Path, splits: Path) -> str:
     return _line(account)
 
 
-def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
-    """`rows`, sorted by id, to the rows of each split, and what split.json says of them (all but the proof)."""
+def divide(
+    rows: "pd.DataFrame", params: Params, task: Task, fold: Collection[str] = ()
+) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+    """`rows`, sorted by id, to the rows of each split, and what split.json says of them (all but the proof).
+
+    `fold` says, beside case and spacing, in what texts may differ and be the same (`fineline.text.normalise`).
+    """
     is_test = rows["split"].eq("test").to_numpy() if "split" in rows else np.zeros(len(rows), dtype=bool)
     test, rest = rows[is_test], rows[~is_test]
     train_share = 1 - params.validation_share - params.test_share
     if is_test.any():
         names: tuple[str, ...] = SPLITS[:2]
         shares = [train_share / (1 - params.test_share), params.validation_share / (1 - params.test_share)]
-        leaked = leaks_into(rest, test, params.near_duplicate_threshold, params.use_group)
+        leaked = leaks_into(rest, test, params.near_duplicate_threshold, params.use_group, fold)
     else:
         names, shares, leaked = SPLITS, [train_share, params.validation_share, params.test_share], {}
     rest = rest[~rest["id"].isin(list(leaked))].reset_index(drop=True)
@@ -70,8 +77,8 @@ def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str,
             "give a test split of other rows",
         )
 
-    groups = row_groups(rest, params.near_duplicate_threshold, params.use_group)
-    labels = task.strata(rest).to_numpy(dtype=str)
+    groups = row_groups(rest, params.near_duplicate_threshold, params.use_group, fold)
+    labels = task.strata(rest).to_numpy(dtype=object)  # as dtype=str each would take the longest one's memory
     rare: dict[str, dict[str, int]] = {}
     if params.mode == "time":
         split = by_time(groups, timestamps(rest), shares)
@@ -102,7 +109,7 @@ def divide(rows: "pd.DataFrame", params: Params, task: Task) -> "tuple[dict[str,
 
 
 def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:
-    """Labels whose rows, `labels` of strings (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
+    """Labels whose rows, `labels` of objects (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
     found = {}
     for label in np.unique(labels).tolist():
         inside = groups[labels == label]
@@ -125,7 +132,7 @@ def _stratify(
             f"labels in fewer than {len(shares)} groups of rows, too few for every split: {_some(rare)}",
             "label more rows of them, merge them, or set rare_label to train or drop",
         )
-    is_rare = np.isin(labels, list(rare))
+    is_rare = np.fromiter((label in rare for label in labels), dtype=bool, count=len(labels))
     kept = ~is_rare if params.rare_label == "drop" else np.ones(len(labels), dtype=bool)
     split = np.full(len(labels), DROPPED)
     group_numbers = np.unique(groups[kept], return_inverse=True)[1]
@@ -168,9 +175,9 @@ def _check_parts(parts: "dict[str, pd.DataFrame]", task: Task, largest: int) -> 
             )
 
 
-def _proof(folder: Path, params: Params) -> dict[str, Any]:
+def _proof(folder: Path, params: Params, fold: Collection[str] = ()) -> dict[str, Any]:
     """Counts anew, from the written files, what lies on two sides. Anything but 0 is a bug of this step."""
-    proof = shared_between(read_splits(folder), params.near_duplicate_threshold, params.use_group)
+    proof = shared_between(read_splits(folder), params.near_duplicate_threshold, params.use_group, fold)
     if any(value for name, value in proof.items() if name != "threshold"):
         raise RuntimeError(f"the splits leak, which must not happen: {proof}")
     return proof

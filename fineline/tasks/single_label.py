@@ -9,6 +9,7 @@ import numpy as np
 
 from fineline.errors import UsageError
 from fineline.tasks import Task
+from fineline.text import clean_name
 
 _ECE_BINS = 15
 
@@ -21,13 +22,13 @@ def fields() -> list[Any]:
 
 
 def parse(raw: dict[str, Any]) -> dict[str, Any]:
-    """The label as a stripped string (numbers as they are written); raises ValueError when there is none."""
+    """The label as a clean string (`clean_name`; numbers as they are written); raises ValueError when there is none."""
     value = raw.get("label")
     if value is None or (isinstance(value, float) and np.isnan(value)):
         raise ValueError("no label")
     if not isinstance(value, str | int | float | bool):
         raise ValueError(f"the label is a {type(value).__name__}, not one value")
-    if label := str(value).strip():
+    if label := clean_name(str(value)):
         return {"label": label}
     raise ValueError("no label")
 

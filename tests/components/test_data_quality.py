@@ -23,9 +23,9 @@ def messy(rows):
         {"id": "empty", "text": "  "},
         {"id": "short", "text": "x"},
         {"id": "huge", "text": "why " * 2000},
-        {"id": "copy", "text": texts[0].upper() + "!", "label": rows["label"][0]},
+        {"id": "copy", "text": f" {texts[0].upper()}", "label": rows["label"][0]},
         {"id": "conflict_a", "text": "both of these"},
-        {"id": "conflict_b", "text": "Both of these?", "label": "transfer"},
+        {"id": "conflict_b", "text": "Both  of these", "label": "transfer"},
         {"id": "near_a", "text": f"{long} sent the wire to the wrong recipient on monday", "label": "transfer"},
         {"id": "near_b", "text": f"{long} sent the wire to the wrong recipients on monday", "label": "transfer"},
         {"id": "mojibake", "text": "the cafÃ© till declined my card"},
@@ -165,6 +165,31 @@ def test_severities(check, rows, defect, name, params, severity):
     assert len(outcome.clean) == len(rows) + 1 - len(expected)
 
 
+def test_what_carries_meaning_makes_no_copy_and_no_conflict_unless_folded(check, rows):
+    alike = [
+        "we use C++",
+        "we use C#",
+        "it costs 5 %",
+        "it costs $5",
+        "fine 😀",
+        "fine 😡",
+        "😀",
+        "😡",
+        "ปู",
+        "ปี",
+        "??",
+        "!",
+    ]
+    more = [{"id": f"m{number}", "text": text, "label": "card"} for number, text in enumerate(alike)]
+    calm = {**CALM, "min_characters": 1}
+    assert check(with_rows(rows, *more), **calm).left == {}
+    more[1]["label"] = more[3]["label"] = "login"
+    assert check(with_rows(rows, *more), "two", **calm).left == {}
+    folded = check(with_rows(rows, *more), "folded", fold=["punctuation", "symbols"], **calm)
+    conflicts = dict.fromkeys(("m0", "m1", "m2", "m3"), "conflicts")
+    assert folded.left == {**conflicts, "m5": "duplicates"}
+
+
 def test_warnings_take_nothing_out(check, messy):
     severities = {name: "warn" for name in Params.model_fields if name.startswith("on_")}
     outcome = check(messy, min_rows=1000, max_imbalance=1, **severities)
@@ -218,7 +243,7 @@ def test_rows_of_the_test_split_stay(check, rows):
         rows,
         {"id": "train_copy_of_test", "text": texts[130].upper(), "label": rows["label"][130]},
         {"id": "test_copy_of_train", "text": texts[5].upper(), "label": rows["label"][5], "split": "test"},
-        {"id": "test_copy_of_test", "text": texts[140] + "!", "label": rows["label"][140], "split": "test"},
+        {"id": "test_copy_of_test", "text": texts[140].title(), "label": rows["label"][140], "split": "test"},
         {"id": "train_against_test", "text": texts[121], "label": "card" if rows["label"][121] != "card" else "login"},
         {"id": "test_near_train", "text": f"{texts[7]} {texts[8]}", "label": rows["label"][7], "split": "test"},
         {"id": "train_near_test", "text": f"{texts[7]} {texts[8]} of", "label": rows["label"][7]},

@@ -23,6 +23,31 @@ def test_one_class_left_after_quarantine(check, rows):
     assert "classes (1" in outcome.err
 
 
+def test_twins_are_listed_and_made_one_where_asked(check, rows):
+    """Four labels that became ten."""
+    spellings = {"card": ["card", "Card", "CARD", "card"], "login": ["login", "log\u200din", "Login", "login"]}
+    rows = rows.assign(
+        label=[spellings.get(label, ["1", "1.0", "01", "-1"])[n // 3 % 4] for n, label in enumerate(rows["label"])],
+        annotators=[[label, label.title()] for label in rows["label"]],
+    )
+    calm = {**CALM, "on_disagreement": "warn"}
+    found = check(rows, **calm)
+    assert found.checks["label_twins"]["outcome"] == "warning"
+    counts = rows["label"].value_counts().to_dict()
+    groups = [("CARD", "Card", "card"), ("01", "1", "1.0"), ("Login", "login", "log\u200din")]
+    twins = found.checks["label_twins"]["details"]["twins"]
+    assert sorted(map(sorted, twins)) == sorted(map(sorted, groups))
+    assert {label: count for group in twins for label, count in group.items()} | {"-1": counts["-1"]} == counts
+    assert "<h2>One label, several spellings</h2>" in found.report
+    assert sorted(found.clean["label"].unique()) == sorted(counts)
+    assert found.checks["disagreement"]["details"]["pairs"][0]["percent"] == 0
+    one = check(rows, "one", on_label_twins="unify", labels=["Card", "-1", "1", "login"], **calm)
+    assert sorted(one.clean["label"].unique()) == ["-1", "1", "Card", "login"]
+    assert one.checks["label_twins"]["outcome"] == "repaired"
+    assert one.checks["disagreement"]["details"]["pairs"][0]["percent"] == 1
+    assert check(rows, "no", on_label_twins="reject", **calm).code == 3
+
+
 def test_label_only_in_the_test_split(check, rows):
     rows = rows.assign(split=[None] * len(rows))
     rows = with_rows(rows, {"label": "fraud", "text": "a stranger has it", "split": "test"})

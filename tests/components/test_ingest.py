@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,19 +71,71 @@ def test_parquet_types_become_text(tmp_path: Path, read: Callable[..., pd.DataFr
     table = pa.table(
         {
             "text": pa.array(["a", "b", None, "d"]),
-            "label": pa.array([1.0, 2.0, 1.0, None]),  # what pandas makes of whole numbers where one is missing
+            "label": pa.array([1.0, 2.0, 1.0, None]),  # as pandas writes whole numbers where one is missing, in CSV too
             "at": pa.array([0, 86_400, None, None], pa.timestamp("s")),
             "unused": pa.array([b"\0"] * 4),
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
     rows = read(tmp_path / "a.parquet", time_column="at")
-    assert pairs(rows) == [("a", "1"), ("b", "2")]
+    assert pairs(rows) == [("a", "1.0"), ("b", "2.0")]
     assert list(rows["time"]) == ["1970-01-01T00:00:00", "1970-01-02T00:00:00"]
     assert [(row["line"], row["reason"]) for row in quarantined(tmp_path / "dataset")] == [
         (3, "no text"),
         (4, "no label"),
     ]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0.0, 1.0, None], pd.array([0, 1, None], "Int64"), ["007", "1e5", "None"], [10**18, 2, 3], [0.1, 1e22, 1e-7]],
+    ids=["floats", "nullable", "text", "long", "small"],
+)
+def test_one_column_gives_one_set_of_labels_in_every_format(
+    labels: Any, tmp_path: Path, read: Callable[..., pd.DataFrame]
+) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "label": labels})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    values = [None if pd.isna(value) else value for value in frame["label"].tolist()]
+    lines = [json.dumps({"text": text, "label": value}) for text, value in zip("abc", values, strict=True)]
+    write(tmp_path / "a.jsonl", "\n".join(lines))
+    found = [pairs(read(tmp_path / f"a.{kind}", max_bad_rows=1)) for kind in ("csv", "jsonl", "parquet")]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 3 - values.count(None)
+
+
+def test_labels_groups_and_annotators_lose_what_nobody_sees(tmp_path: Path, read: Callable[..., pd.DataFrame]) -> None:
+    csv = (
+        "text,label,who,a,b\nx,Billing,ann ,spam ,spam\ny,bill\u200bing,\u00a0ann,spam\ufeff, spam\n"
+        "z,caf\u00e9,ben,,\u200b\nv,cafe\u0301\t,ben,x,x\nw,\U0001f468\u200d\U0001f469,ann,x,x\n"
+    )
+    source = write(tmp_path / "a.csv", csv)
+    rows = read(source, group_column="who", annotator_columns=["a", "b"])
+    assert list(rows["label"]) == ["Billing", "billing", "caf\u00e9", "caf\u00e9", "\U0001f468\u200d\U0001f469"]
+    assert list(rows["group"]) == ["ann", "ann", "ben", "ben", "ann"]
+    assert [list(names) for names in rows["annotators"]] == [
+        ["spam"] * 2,
+        ["spam"] * 2,
+        [None] * 2,
+        ["x"] * 2,
+        ["x"] * 2,
+    ]
+    assert artifacts.read_manifest(tmp_path / "dataset").figures["cleaned_labels"] == {
+        "rows": 2,
+        "list": [
+            {"written": "bill\u200bing", "label": "billing", "rows": 1},
+            {"written": "cafe\u0301\t", "label": "caf\u00e9", "rows": 1},
+        ],
+    }
+
+
+def test_a_label_that_is_no_name_is_a_bad_row(tmp_path: Path, read: Callable[..., pd.DataFrame]) -> None:
+    long = "a sentence that stands where a label should " * 3
+    rows = read(write(tmp_path / "a.csv", f"{CSV}x,{long}\ny,{'l' * 100}\n"))
+    assert len(rows) == 3
+    (entry,) = quarantined(tmp_path / "dataset")
+    assert (entry["line"], "the label has 131 characters, 100 are allowed" in entry["reason"]) == (4, True)
 
 
 def test_optional_columns(tmp_path: Path, read: Callable[..., pd.DataFrame]) -> None:

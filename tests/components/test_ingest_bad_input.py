@@ -98,8 +98,9 @@ def test_too_many_bad_rows_keep_the_quarantine(
     )
     assert str(rejected) in err
     assert len(rejected.read_text().splitlines()) == 11
-    assert files_of(tmp_path / "dataset") == kept
-    assert artifacts.verify(tmp_path / "dataset").digest == digest
+    assert not (tmp_path / "dataset").exists()
+    assert files_of(tmp_path / ".dataset.old") == kept
+    assert artifacts.verify(tmp_path / ".dataset.old").digest == digest
     assert len(read(bad, max_bad_rows=11)) == 2
     assert not rejected.exists()
 

@@ -37,14 +37,6 @@ def test_ancestors_are_listed_once_and_oldest_first(tmp_path: Path) -> None:
     assert last.task == "single_label"
 
 
-def test_a_failure_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
-    make(tmp_path / "out")
-    with pytest.raises(UsageError):
-        make(tmp_path / "out", "b", splits=tmp_path / "absent")
-    assert {path.name for path in tmp_path.iterdir()} - {".out.lock"} == {"out"}
-    artifacts.verify(tmp_path / "out")
-
-
 def _hold(target: Path, ready: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event") -> None:
     with artifacts.output(target):
         ready.set()

@@ -237,6 +237,19 @@ def test_jsonl_keeps_types_and_rows_may_differ(label, tmp_path) -> None:
     assert [(row["text"], row["n"], row["more"]) for row in found] == [("12", "1.5", ""), ("", "", '[1, {"a": null}]')]
 
 
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_only_an_earlier_result_is_replaced(kind, label, tmp_path) -> None:
+    flags = ["--file", write(tmp_path / "in.csv"), "--out", tmp_path / f"out{kind}"]
+    assert [label(*flags)[0] for _ in range(2)] == [0, 0]
+    for theirs in (ROWS, [{**ROWS[0], "label": "gold", "score": 1.0, "notes": "mine"}]):
+        before = write(tmp_path / f"out{kind}", theirs).read_bytes()
+        code, _, stderr = label(*flags)
+        assert code == 2
+        assert "no earlier result of this command" in stderr
+        assert (tmp_path / f"out{kind}").read_bytes() == before
+        assert files_of(tmp_path) == {"in.csv", f"out{kind}"}
+
+
 def test_a_file_with_only_a_header(label, tmp_path) -> None:
     (tmp_path / "in.csv").write_text("id,text\n")
     assert label("--file", tmp_path / "in.csv", "--out", tmp_path / "out.csv")[0] == 0
@@ -285,6 +298,7 @@ def test_bad_files_end_before_any_work_and_leave_nothing(name, content, code, wo
         (["--file", "in.csv", "--out", "none/out.csv"], 2, "none does not exist"),
         (["--file", "in.csv", "--out", "folder"], 2, "cannot tell its format"),
         (["--file", "in.csv", "--out", "folder.csv"], 2, "is a folder"),
+        (["--file", "in.csv", "--out", "link.csv"], 2, "is a symbolic link"),
         (["--file", "folder.csv"], 2, "is a folder"),
         (["bad \udce9"], 3, "text 1: byte 0xe9"),
         (["--model", "nowhere", "a"], 2, "nowhere is no folder"),
@@ -296,6 +310,7 @@ def test_wrong_use(arguments, code, words, label, tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in.csv")
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "link.csv").symlink_to("elsewhere.csv")
     found, stdout, stderr = label(*arguments)
     assert (found, stdout) == (code, "")
     assert words in stderr

@@ -89,6 +89,9 @@ def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
     assert (code, error) == (0, "")
     assert f"promote: models:/{name}/2 is champion, before it 1; superior in accuracy: +0.3000" in out
     assert json.loads((tmp_path / "evidence" / "promotion.json").read_text())["moved"]
+    code, _, error = fineline("promote", "--version", 2, "--out", tmp_path / "evidence")
+    assert code == 2
+    assert "evidence exists already" in error
     code, out, _ = fineline("promote")  # the challenger
     assert code == 0
     assert champion(name) == 3

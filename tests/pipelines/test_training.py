@@ -62,6 +62,21 @@ def test_same_parameters_give_the_same_bytes_and_others_another_version(
     assert version_name(first) != version_name(third)
 
 
+def test_only_a_compiled_pipeline_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    mine, link = tmp_path / "mine.yaml", tmp_path / "link.yaml"
+    mine.write_text("pipelineInfo: mine\n")
+    link.symlink_to(mine)
+    for out in (mine, link, tmp_path):
+        assert main(["compile", "--out", str(out)]) == 2
+        assert "is no compiled pipeline" in capsys.readouterr().err
+    assert mine.read_text() == "pipelineInfo: mine\n"
+    mine.write_text("")
+    assert [main(["compile", "--out", str(mine)]) for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_task_gives_the_step_its_flags_in_its_image(step: str) -> None:
     spec = __import__(f"components.{step}.__main__", fromlist=["STEP"]).STEP
