@@ -122,10 +122,11 @@ def set_aside(target: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def output(target: Path) -> Iterator[Path]:
+def output(target: Path, keep_equal: bool = False) -> Iterator[Path]:
     """Gives an empty folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
 
-    What stands at `target` is set aside for as long as the block runs, and stays so when it fails.
+    What stands at `target` is set aside for as long as the block runs, and stays so when it fails. With `keep_equal`, what
+    was there comes back, with what lies beside its manifest, if it has the same manifest and the same bytes.
     A lock keeps a second writer out. Raises UsageError where `target` may not be written (`check_output`), ResourceError
     when another process holds it or when the disk is full.
     """
@@ -140,9 +141,12 @@ def output(target: Path) -> Iterator[Path]:
                 shutil.rmtree(staged, ignore_errors=True)
                 staged.mkdir()
                 yield staged
-                staged.rename(target)
-                if old:
-                    _discard(old, target)
+                if old and keep_equal and _equal(staged, old):
+                    old.rename(target)
+                else:
+                    staged.rename(target)
+                    if old:
+                        _discard(old, target)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
 
@@ -296,6 +300,13 @@ def _locked(target: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _equal(staged: Path, old: Path) -> bool:
+    try:
+        return read_manifest(staged) == verify(old)
+    except UsageError:  # what was there is damaged
+        return False
 
 
 @contextlib.contextmanager

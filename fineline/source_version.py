@@ -62,8 +62,12 @@ def write(folder: Path, version: Version) -> None:
         inputs={},
         figures={role: {"version": source.version, "files": source.files} for role, source in version.items()},
     )
-    located = {role: {"location": version[role].location, **entry} for role, entry in content.items()}
-    artifacts.note(folder, **{TEXT: json.dumps(located, separators=(",", ":"))})
+
+
+def line(version: Version) -> str:
+    """The whole version, with its locations, as one line of JSON."""
+    located = {role: {"location": source.location, **_content(source)} for role, source in version.items()}
+    return json.dumps(located, separators=(",", ":"))
 
 
 @contextlib.contextmanager

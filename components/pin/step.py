@@ -8,7 +8,7 @@ from typing import Any
 from components.pin.params import Params
 from fineline import artifacts, pinned
 from fineline import source_version as versions
-from fineline.errors import ResourceError, UsageError
+from fineline.errors import ResourceError
 from fineline.locations import File, find_files, reachable
 from fineline.progress import progress
 from fineline.redaction import redacted
@@ -24,9 +24,9 @@ def run(*, params: Params, source_version: Path) -> str:
     """
     locations = {"source": params.source, "test_source": params.test_source}
     version = {role: _pinned(location) for role, location in locations.items() if location}
-    if not _holds(source_version, version):
-        with artifacts.output(source_version) as folder:
-            versions.write(folder, version)
+    with artifacts.output(source_version, keep_equal=True) as folder:
+        versions.write(folder, version)
+    artifacts.note(source_version, **{versions.TEXT: versions.line(version)})  # the same bytes may lie elsewhere now
     return "; ".join(_said(role, source) for role, source in version.items())
 
 
@@ -58,13 +58,6 @@ def _sha256(file: File) -> str:
 
 def _stamp(info: Any) -> tuple[Any, Any]:
     return info.get("size"), info.get("mtime")
-
-
-def _holds(folder: Path, version: versions.Version) -> bool:
-    try:
-        return versions.read(folder) == version
-    except UsageError:  # not there, damaged, or another artifact
-        return False
 
 
 def _said(role: str, source: versions.Source) -> str:
