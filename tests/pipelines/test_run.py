@@ -59,10 +59,10 @@ def test_a_gate_that_says_no_skips_registration_visibly(project: Path) -> None:
 
 def test_a_failed_step_is_a_failed_run_with_its_exit_code_and_its_words(project: Path) -> None:
     hostile = (
-        "data/no$$such$(HOME)-{{workflow.name}}-{{$.x}}.csv"  # which a cluster would change, and so does this runner
+        "data/no$$such$(HOME)-{{workflow.name}}-{{$.x}}.csv"  # a cluster would change it, and so would this runner
     )
     shutil.copyfile(project / "data" / "tiny.csv", project / hostile)
-    changed = ["--set", "data_quality.min_rows=5000", "--set", f"ingest.source={hostile}"]
+    changed = ["--set", "data_quality.min_rows=5000", "--set", f"pin.source={hostile}"]
     output = run(project, "fineline", "run", "--runner", "subprocess", *changed, code=3)
     assert "150 rows, 3 labels from 1 file" in output
     assert "data_quality failed with exit code 3" in output
