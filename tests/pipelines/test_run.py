@@ -1,6 +1,7 @@
 """fineline run: the compiled pipeline as real processes, when all goes well, when the gate says no, when a step fails."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,8 +58,13 @@ def test_a_gate_that_says_no_skips_registration_visibly(project: Path) -> None:
 
 
 def test_a_failed_step_is_a_failed_run_with_its_exit_code_and_its_words(project: Path) -> None:
-    changed = ["--set", "data_quality.min_rows=5000"]
+    hostile = (
+        "data/no$$such$(HOME)-{{workflow.name}}-{{$.x}}.csv"  # a cluster would change it, and so would this runner
+    )
+    shutil.copyfile(project / "data" / "tiny.csv", project / hostile)
+    changed = ["--set", "data_quality.min_rows=5000", "--set", f"pin.source={hostile}"]
     output = run(project, "fineline", "run", "--runner", "subprocess", *changed, code=3)
+    assert "150 rows, 3 labels from 1 file" in output
     assert "data_quality failed with exit code 3" in output
     assert "rejected by 1 check" in output
     assert "Traceback" not in output
