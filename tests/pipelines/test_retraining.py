@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from components.decide.params import Params
-from fineline import artifacts, ledger, tracking
-from pipelines import blocks, client, local, submit
+from fineline import artifacts, finish, ledger, tracking
+from pipelines import blocks, client, follow, local, submit
 from pipelines.cli import main
 from pipelines.compile import PIPELINES, package, retraining_package
 from tests.conftest import PROJECT, make_rows
@@ -28,7 +28,7 @@ ONLY_RETRAINING = {"monitor_params", "decide_params", "monitor_image", "decide_i
 
 @pytest.fixture
 def followed_closely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "_SECONDS_BETWEEN_LOOKS", (0.01, 0.05))
+    monkeypatch.setattr(follow, "_SECONDS_BETWEEN_LOOKS", (0.01, 0.05))
 
 
 @functools.cache
@@ -238,4 +238,6 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
         "skipped",
         "retrain",
     ]
-    assert {run.info.status for run in decisions.values()} == {"FINISHED"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    trainings = [run for run in found if tracking.DATA_TAG in run.data.tags]
+    assert [run.data.tags[finish.STATE_TAG] for run in trainings] == ["succeeded"] * 2
