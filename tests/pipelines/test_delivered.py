@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from tests.fineline.test_delivery import TEXTS
 from tests.pipelines.cluster_model import Failure, Pod, pods
 
 STEPS, _ = blocks.read(file=PROJECT / "params.yaml")
-OUTPUTS = {"passed": True, "retrain": True, "reason": "new rows"}
+OUTPUTS = {"version": "{}", "passed": True, "retrain": True, "reason": "new rows"}
 HOSTILE = [
     "no$$such$(KFP_POD_NAME)-{{workflow.name}}.csv",
-    *("{{$.outputs.artifacts['dataset'].path}}", "{{$}}", "{{=1+}}", "[[Index]]", "-x", "\x00", "\x7f", "\U000e0067"),
+    *("{{$.outputs.artifacts['model'].path}}", "{{$}}", "{{=1+}}", "[[Index]]", "-x", "\x00", "\x7f", "\U000e0067"),
 ]
 VALUES = st.recursive(
     st.one_of(TEXTS, st.booleans(), st.integers(-(2**53), 2**53)),
@@ -60,10 +61,10 @@ def heard_by(found: dict[str, Pod], name: str) -> dict[str, Any]:
     return read(name, argv[3:])
 
 
-def sent(package_text: str, name: str, **arguments: Any) -> dict[str, Any]:
-    """What `name` hears of a run with these arguments, by hand and by a schedule."""
+def sent(package_text: str, name: str, outputs: Mapping[str, Any] = OUTPUTS, **arguments: Any) -> dict[str, Any]:
+    """What `name` hears of a run with these arguments and output parameters of tasks, by hand and by a schedule."""
     by_hand, scheduled = (
-        heard_by(pods(package_text, arguments, OUTPUTS, often, only=name), name) for often in (False, True)
+        heard_by(pods(package_text, arguments, outputs, often, only=name), name) for often in (False, True)
     )
     assert by_hand == scheduled
     return by_hand
@@ -94,17 +95,18 @@ def test_any_compiled_default_arrives(values: list[Any], key: str) -> None:
 @settings(max_examples=100)
 @given(text=TEXTS.filter(bool))
 def test_any_text_that_a_step_takes_by_itself_arrives(compiled: str, text: str) -> None:
-    assert sent(compiled, "ingest", source=delivery.encoded(text))["source"] == text
+    outputs = {**OUTPUTS, "version": delivery.encoded(text)}
+    assert sent(compiled, "ingest", outputs)["--source_version"] == text
     heard = sent(compiled, "train", checkpoints=delivery.encoded(f"/checkpoints/{text}"))
     assert heard["--checkpoints"] == Path(f"/checkpoints/{text}")
 
 
 def test_hostile_texts_arrive_as_defaults_of_both_pipelines() -> None:
     text = " percent-encoded:100% ".join(HOSTILE)
-    steps = {**STEPS, "ingest": {**STEPS["ingest"], "source": text}, "decide": {**STEPS["decide"], "recent": text}}
+    steps = {**STEPS, "pin": {**STEPS["pin"], "source": text}, "decide": {**STEPS["decide"], "recent": text}}
     for compile_it in (package, retraining_package):
         found = pods(compile_it(steps, Cluster()), {}, OUTPUTS)
-        assert heard_by(found, "ingest")["source"] == text
+        assert heard_by(found, "pin")["source"] == text
     asked = configured().parse_args(found["monitor"].argv[3:])
     assert delivery.decoded(asked.source) == text
     assert heard_by(found, "decide")["recent"] == text
@@ -114,18 +116,18 @@ def test_hostile_texts_arrive_as_defaults_of_both_pipelines() -> None:
 def test_without_the_encoding_they_do_not(compiled: str, text: str) -> None:
     """The model is as unkind as a cluster: tests/recorded/README.md has what became of the first of them."""
     with pytest.raises((AssertionError, Failure, SystemExit)):
-        assert sent(compiled, "ingest", source=text)["source"] == text
+        assert sent(compiled, "train", checkpoints=text)["--checkpoints"] == Path(text)
 
 
 def test_what_was_recorded_of_a_text(compiled: str) -> None:
-    found = pods(compiled, {"source": "no$$such$(KFP_POD_NAME)-{{workflow.name}}.csv"}, OUTPUTS)
-    arrived = found["ingest"].argv[4]
-    assert arrived == "no$suchfineline-training-6kkrk-1-fineline-training-6kkrk.csv"
+    found = pods(compiled, {"checkpoints": "no$$such$(KFP_POD_NAME)-{{workflow.name}}.csv"}, OUTPUTS)
+    argv = found["train"].argv
+    assert argv[argv.index("--checkpoints") + 1] == "no$suchfineline-training-6kkrk-1-fineline-training-6kkrk.csv"
 
 
 def test_a_text_typed_by_hand_that_is_no_encoding_arrives_as_typed(compiled: str) -> None:
     for typed in ("percent-encoded:100%", "percent-encoded:plain", "100%"):
-        assert sent(compiled, "ingest", source=typed)["source"] == typed
+        assert sent(compiled, "train", checkpoints=typed)["--checkpoints"] == Path(typed)
 
 
 def test_by_hand_nothing_is_decoded(tmp_path: Path) -> None:
