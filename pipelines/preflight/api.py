@@ -1,12 +1,11 @@
 """The Kubernetes API as kubectl meets it: its credentials, and one question at a time."""
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fineline.errors import ResourceError
-from pipelines.client import KUBE_CONTEXT
+from pipelines import kubernetes_says
 from pipelines.settings import Cluster
 
 _SECONDS = (5, 20)  # to connect, to answer
@@ -50,23 +49,12 @@ class View(NamedTuple):
 
 
 def connect() -> Any:
-    """A client of the API with kubectl's credentials: those of the kubeconfig's current context, or of the one that
-    FINELINE_KFP_KUBE_CONTEXT names; in a pod its service account's. Raises ResourceError when there are none."""
-    from kubernetes import client, config
-
+    """A client of the API with kubectl's credentials, as `kubernetes_says` finds them. Raises ResourceError without any."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it announces every retry
-    loaded = client.Configuration()
-    loaded.retries = 1
-    loaded.client_side_validation = False  # what a server sends is looked at, not judged by the models
-    context = os.environ.get(KUBE_CONTEXT) or None
     try:
-        config.load_kube_config(os.environ.get("KUBECONFIG") or None, context, loaded)
-    except config.ConfigException as error:
-        try:
-            config.load_incluster_config(loaded)
-        except config.ConfigException:
-            raise ResourceError(f"no credentials for Kubernetes: {error}", "kubectl config get-contexts") from None
-    return client.ApiClient(loaded)
+        return kubernetes_says.connect("").api
+    except kubernetes_says.Untold as error:
+        raise ResourceError(f"no credentials for Kubernetes: {error}", "kubectl config get-contexts") from None
 
 
 def version(view: View) -> str:

@@ -18,6 +18,7 @@ class Right(NamedTuple):
     resource: str
     name: str
     why: str
+    needed: bool = True
 
     @property
     def text(self) -> str:
@@ -29,6 +30,7 @@ class Right(NamedTuple):
 RIGHTS = (
     Right("create", "argoproj.io", "workflowtaskresults", "", "Argo cannot learn what a step gave"),
     Right("patch", "argoproj.io", "workflowtaskresults", "", "Argo cannot learn what a step gave"),
+    Right("list", "argoproj.io", "workflows", "", "MLflow never learns why a run was canceled or failed", needed=False),
     Right("get", "", "configmaps", "kfp-launcher", "Kubeflow's driver stops at its first look"),
     Right("get", "", "secrets", KUBEFLOWS_SECRET[0], "artifacts cannot be stored"),
 )
@@ -84,7 +86,7 @@ def rights(view: View) -> Iterator[Finding]:
                 f"--role fineline-steps --serviceaccount {quote(f'{view.namespace}:{account}')}"
             )
             yield Finding(
-                "missing",
+                "missing" if right.needed else "warn",
                 f"service account {account} may not {right.text}: {right.why}",
                 OVERLAY if account == "fineline-steps" else bind,
             )

@@ -1,7 +1,11 @@
 """What the kustomizations below k8s/ build, as plain objects, and what the rules ask of it."""
 
+import atexit
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +38,20 @@ def kustomizations() -> list[Path]:
     return [file.parent for file in files if yaml.safe_load(file.read_text())["kind"] == "Kustomization"]
 
 
+@cache
+def prepared() -> Path:
+    """A copy of k8s/ with params.yaml where docs/cluster.md has one put it."""
+    folder = Path(tempfile.mkdtemp(prefix="fineline-k8s-"))
+    atexit.register(shutil.rmtree, folder)
+    shutil.copytree(K8S, folder / "k8s")
+    shutil.copyfile(K8S.parent / "params.yaml", folder / "k8s" / "retraining" / "params.yaml")
+    return folder / "k8s"
+
+
 def kustomize(folder: Path) -> list[Object]:
-    """The objects of a kustomization, as kubectl builds them."""
+    """The objects of a kustomization, as kubectl builds them; of one below k8s/ when it is prepared."""
+    if folder.is_relative_to(K8S):
+        folder = prepared() / folder.relative_to(K8S)
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"{folder}: {done.stderr}")

@@ -61,6 +61,8 @@ def images(build: Build) -> Iterator[str]:
                 yield f"{name}: image {container['image']} has no fixed tag"
             elif not digest and "fineline/" in repository and tag != __version__:
                 yield f"{name}: image {container['image']} is not of version {__version__}"
+            if repository.startswith("fineline/"):
+                yield f"{name}: image {container['image']} has no registry: k8s/images does not name it"
 
 
 def confinement(build: Build) -> Iterator[str]:

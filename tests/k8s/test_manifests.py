@@ -101,6 +101,7 @@ BROKEN: dict[str, tuple[Breakage, str]] = {
     "the tag latest": (lambda o: server(o).update(image="fineline/mlflow:latest"), "no fixed tag"),
     "no tag": (lambda o: server(o).update(image="registry:5000/fineline/mlflow"), "no fixed tag"),
     "an image of another version": (lambda o: server(o).update(image="fineline/mlflow:0.0.1"), "not of version"),
+    "an image without a registry": (lambda o: server(o).update(image="fineline/mlflow:0.1.0"), "has no registry"),
     "user 0": (lambda o: mlflow(o)["securityContext"].update(runAsUser=0), "as root"),
     "root allowed": (lambda o: mlflow(o)["securityContext"].pop("runAsNonRoot"), "as root"),
     "no seccomp": (lambda o: mlflow(o)["securityContext"].pop("seccompProfile"), "seccomp"),

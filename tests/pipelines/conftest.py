@@ -43,8 +43,10 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubeflow
 
 
 @pytest.fixture
-def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesServer]:
-    """A cluster in standalone mode with everything there, to which kubectl's configuration leads; no MLflow to reach."""
+def kubernetes(server: KubeflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesServer]:
+    """A cluster in standalone mode with everything there, to which kubectl's configuration leads; no MLflow to reach.
+
+    After `server`, which takes that configuration away."""
     with KubernetesServer(cluster("local", "kubeflow")) as running:
         (tmp_path / "kubeconfig").write_text(json.dumps(running.kubeconfig()))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
