@@ -11,7 +11,6 @@ from typing import Any
 
 from fineline import ledger, tracking
 from fineline.errors import UsageError
-from fineline.tracking import unreachable
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -26,7 +25,7 @@ REJECTED = "promotion.rejected"
 
 @contextlib.contextmanager
 def server_errors() -> Iterator[None]:
-    """Turns what MLflow's clients raise when a server fails into a ResourceError."""
+    """Turns what MLflow's clients raise when a server fails into what it was and what to do: see fineline.mlflow_server."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +33,7 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise unreachable(error) from error
+        raise tracking.explained(error) from error
 
 
 def find_version(server: Any, name: str, digest: str) -> int:
