@@ -117,7 +117,7 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     assert fineline("history").count("training") >= 5
 
     monkeypatch.setenv(tracking.PIPELINE_RUN, "nightly-1")
-    rows = write_dataset(tmp_path / "clean", make_rows(150))
+    rows = write_dataset(tmp_path / "clean", make_rows(150).assign(id=lambda rows: "new " + rows["id"]))
     decided = step(
         "decide", {"name": "tiny", "min_new_rows": 1, "cooldown_hours": 0}, dataset=rows, decision=tmp_path / "d"
     )
