@@ -20,6 +20,7 @@ _KINDS = {  # by name: a library that was not imported cannot have raised one
     "aiohttp.client_exceptions": {"ClientConnectionError", "ClientPayloadError"},
     "botocore.exceptions": {"ConnectionError", "HTTPClientError"},
     "httpx": {"TransportError"},
+    "httpx2": {"TransportError"},
     "huggingface_hub.errors": {"OfflineModeIsEnabled"},
 }
 _WORDS = re.compile(
