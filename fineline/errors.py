@@ -33,6 +33,10 @@ class ResourceError(FinelineError):
     code = 4
 
 
+class Unavailable(ResourceError):
+    """What does not answer now, and may by itself in a while: MLflow, an object store, a hub, git. A step tries it again."""
+
+
 class GateRejected(FinelineError):
     """A gate said no where it was asked to stop."""
 

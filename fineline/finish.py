@@ -14,6 +14,7 @@ from typing import Any
 
 from fineline import argo, registry, tracking
 from fineline.errors import UsageError
+from fineline.patience import patient
 from fineline.step import guarded, quiet_libraries
 
 SUCCEEDED, SAID_NO, FAILED, CANCELED, UNKNOWN = "succeeded", "said no", "failed", "canceled", "unknown"
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--status", required=True, metavar="JSON", help="Kubeflow's PipelineTaskFinalStatus")
     status = parser.parse_args(argv).status
     quiet_libraries()
-    code, line = guarded(lambda: finish(status), "finish")
+    code, line = guarded(lambda: patient(lambda: finish(status), "finish"), "finish")
     if code == 0:
         print(f"finish: {line}")
     return code

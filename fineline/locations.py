@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fineline.errors import DataRejected, ResourceError, UsageError
+from fineline.patience import kind_of
 from fineline.redaction import redacted
 
 FORMATS = {".csv": "delimited", ".tsv": "delimited", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -125,7 +126,7 @@ def reachable(shown: str, listed: bool = False) -> Iterator[None]:
 
 def _unreachable(shown: str, error: BaseException) -> ResourceError:
     reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-    return ResourceError(
+    return kind_of(error)(
         f"{shown} cannot be read: {reason}",
         "check the network, the storage's credentials (its usual environment variables) and your rights",
     )

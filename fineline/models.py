@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fineline.artifacts import sha256_file
 from fineline.errors import ResourceError, UsageError
+from fineline.patience import kind_of
 
 # name -> (package that carries it, folder inside, sha256 of model.safetensors). The sha256 is the published file's.
 BUNDLED = {
@@ -75,7 +76,7 @@ def _from_hub(model: str, revision: str, weights: bool) -> Path:
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ResourceError(
+        raise kind_of(error)(
             f"the model hub gave no '{model}' ({reason[:160]})",
             "check the name, the revision and the network, or download it elsewhere and give its folder",
         ) from error

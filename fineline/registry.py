@@ -11,7 +11,6 @@ from typing import Any
 
 from fineline import ledger, tracking
 from fineline.errors import UsageError
-from fineline.tracking import unreachable
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -22,11 +21,18 @@ WAITS = "promotion.waits"
 """Tag of a version whose move waits for approval, JSON: when, verdict, reason, champion it was judged against, evidence."""
 REJECTED = "promotion.rejected"
 """Tag of a version that a person refused, JSON: when, who, reason."""
+VERDICT = "promotion.verdict"
+"""Tag of a version: the newest verdict on it, JSON: verdict, reason, and more."""
+_NOTED = {
+    WAITS: {"verdict", "reason", "champion", "evidence"},
+    REJECTED: {"when", "who", "reason"},
+    VERDICT: {"verdict", "reason"},
+}
 
 
 @contextlib.contextmanager
 def server_errors() -> Iterator[None]:
-    """Turns what MLflow's clients raise when a server fails into a ResourceError."""
+    """Turns what MLflow's clients raise when a server fails into what it was and what to do: see fineline.mlflow_server."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +40,7 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise unreachable(error) from error
+        raise tracking.explained(error) from error
 
 
 def find_version(server: Any, name: str, digest: str) -> int:
@@ -112,8 +118,24 @@ def note(server: Any, name: str, version: int, tag: str, content: Mapping[str, A
 
 
 def noted(server: Any, name: str, version: int, tag: str) -> dict[str, Any]:
-    """What a JSON tag of a version says, {} when it is not there."""
-    return json.loads(version_of(server, name, version).tags.get(tag, "{}"))
+    """What a JSON tag of a version says, {} when it is not there. Raises UsageError as `read_note` does."""
+    return read_note(version_of(server, name, version), tag)
+
+
+def read_note(version: Any, tag: str) -> dict[str, Any]:
+    """`noted` of a version as MLflow gives it. Raises UsageError when a person edited the tag into something else."""
+    if tag not in version.tags:
+        return {}
+    try:
+        content = json.loads(version.tags[tag])
+    except json.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict) or not _NOTED[tag] <= content.keys():
+        raise UsageError(
+            f"the tag {tag} of version {version.version} of {version.name} was edited: it is not what fineline wrote",
+            "delete it from that version (mlflow ui), then run the same command again",
+        )
+    return content
 
 
 def _delete_version(server: Any, version: Any, with_model: bool) -> None:

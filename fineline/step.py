@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fineline.errors import DataRejected, FinelineError, Preempted, UsageError
+from fineline.patience import patient
 
 if TYPE_CHECKING:
     from fineline.params import StepParams
@@ -83,7 +84,9 @@ def main(step: Step, argv: list[str] | None = None) -> int:
         for path in outputs.values():
             check_apart(path, params.local_places())
         fresh()
-        line = run(params=params, **paths)
+        # torchrun's processes cannot begin again one by one: there train itself waits, where the first asks for all.
+        waits = None if os.environ.get("WORLD_SIZE", "1") == "1" else ()
+        line = patient(lambda: run(params=params, **paths), step.name, waits)
         for name in step.outputs if line else ():  # without a line, another process of the step has written them
             note(paths[name], line=line)
         if asked and line:
@@ -146,6 +149,10 @@ def quiet_libraries() -> None:
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        # Artifacts go through the MLflow server: what it announces is the address of its store, which is closed to others.
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+        "PGCONNECT_TIMEOUT": "10",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     }.items():

@@ -5,18 +5,20 @@ with a copy of its input's. What the server did not take is sent by the next ste
 """
 
 import json
+import logging
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fineline import mlflow_server, patience
 from fineline.artifacts import EVENTS
-from fineline.errors import ResourceError, UsageError
+from fineline.errors import FinelineError, UsageError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "fineline"
@@ -33,6 +35,12 @@ DECISION_TAG, REASON_TAG = "fineline.decision", "fineline.reason"
 """Tags of a decision whether to train: RETRAIN or SKIPPED, and why."""
 RETRAIN, SKIPPED = "retrain", "skipped"
 
+_LOGS = {
+    "mlflow": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "urllib3": logging.ERROR,
+}
 _SECONDS_BETWEEN_SENDS = 3.0
 _SECONDS_TO_SEND = 20.0
 _SECONDS_TO_SEND_LOCALLY = 120.0  # a new SQLite file needs 13 s on a busy machine, and is never a server that is down
@@ -42,15 +50,31 @@ _TAGS_AT_ONCE = 100  # MLflow refuses more parameters or tags in one request
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here. Raises UsageError for credentials in it: MLflow prints the URI."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https") and "@" in parts.netloc:
+    """MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here. Raises UsageError for what MLflow would print or cannot use."""
+    return _address("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def registry_uri() -> str:
+    """MLFLOW_REGISTRY_URI, where the registry lies elsewhere; else `tracking_uri()`."""
+    return _address("MLFLOW_REGISTRY_URI") or tracking_uri()
+
+
+def _address(variable: str) -> str:
+    uri = os.environ.get(variable, "")
+    try:
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018  reading it is the check
+    except ValueError as error:
+        raise UsageError(f"{variable} is no address ({error})", f"use {DEFAULT_URI} or a server's address") from None
+    web = parts.scheme in ("http", "https")
+    if web and ("@" in parts.netloc or parts.query):
         raise UsageError(
-            "MLFLOW_TRACKING_URI holds a user name or password, which MLflow would print",
+            f"{variable} holds a {'query' if parts.query else 'user name or password'}, which MLflow would print",
             "put them in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
-    if parts.scheme in ("", "file"):
+    if web and not parts.hostname:
+        raise UsageError(f"{variable} names no host ({uri})", "write it like http://mlflow.example.com:5000")
+    if uri and parts.scheme in ("", "file"):
         raise UsageError(
             f"MLflow no longer keeps runs in a folder ({uri})", f"use {DEFAULT_URI} or a server's http(s) address"
         )
@@ -76,23 +100,24 @@ def experiment_id(server: Any, name: str) -> str:
 
 
 def client() -> Any:
-    """An MlflowClient of `tracking_uri()`."""
-    import logging
-
+    """An MlflowClient of `tracking_uri()` and `registry_uri()`, which both answer. Raises FinelineError when one does not."""
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri())
+    # MLflow logs what it then raises, with a traceback; urllib3 each try that fails.
+    for name, level in _LOGS.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        for uri in dict.fromkeys((tracking_uri(), registry_uri())):
+            mlflow_server.probe(uri)
+            server = MlflowClient(uri)  # opens the store at `uri`, so that what it raises is raised here
+    except Exception as error:
+        raise explained(error) from error
+    return server if uri == tracking_uri() else MlflowClient(tracking_uri())
 
 
-def unreachable(error: Exception) -> ResourceError:
-    """What to raise when the tracking server is needed and `error` came instead."""
-    reason = str(error).strip().splitlines()[0][:200]
-    return ResourceError(
-        f"the MLflow tracking server {tracking_uri()} does not answer ({reason})",
-        "start it or correct MLFLOW_TRACKING_URI, then run the same command again",
-    )
+def explained(error: Exception) -> FinelineError:
+    """What to raise when the server or the registry was needed and `error` came instead."""
+    return mlflow_server.explained(error, tracking_uri(), registry_uri())
 
 
 class Journal:
@@ -185,14 +210,11 @@ class Journal:
         return self.run_id
 
     def send(self) -> bool:
-        """Sends what the server does not have yet; False, with one line on stderr the first time, when it does not answer."""
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
+        """Sends what the server does not have yet; False, with one line on stderr the first time, when it is not taken."""
         with self._sending:
             try:
                 self._send()
-            except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  whatever a library raises: it is said, and never ends what was trained
                 self._failed(error)
                 return False
             self._failure = ""
@@ -200,7 +222,7 @@ class Journal:
 
     def _failed(self, error: Exception) -> None:
         if not self._failure:
-            self._failure = str(unreachable(error))
+            self._failure = explained(error).what
             print(
                 f"tracking: {self._failure}; figures are kept in {self.path.name} and sent later",
                 file=sys.stderr,
@@ -264,18 +286,24 @@ def go_on(source: Path, folder: Path) -> Journal:
     return journal
 
 
-def log_files(run_id: str, files: Mapping[str, Path]) -> None:
-    """Logs files to a run, as {name of the folder in the run: file}; one line on stderr when the server does not take them."""
-    from mlflow.exceptions import MlflowException
-
+def log_files(run_id: str, files: Sequence[tuple[str, Path]]) -> None:
+    """Logs files to a run, as (folder in the run, file); one line on stderr when the server takes them neither at once nor 20 s
+    later: they are no reason to keep the work waiting."""
     if not run_id:
         return
+
+    def log() -> None:
+        try:
+            server = client()
+            for folder, file in files:
+                server.log_artifact(run_id, str(file), folder)
+        except Exception as error:
+            raise explained(error) from error
+
     try:
-        server = client()
-        for folder, file in files.items():
-            server.log_artifact(run_id, str(file), folder)
-    except (MlflowException, OSError) as error:
-        print(f"tracking: {unreachable(error)}; the files stay in the output folder", file=sys.stderr)
+        patience.patient(log, "tracking", patience.WAITS[:1])
+    except FinelineError as error:
+        print(f"tracking: {error.what}; the files stay in the output folder", file=sys.stderr)
 
 
 def _create_run(server: Any, event: dict[str, Any]) -> str:

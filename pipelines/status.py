@@ -38,30 +38,30 @@ def status(server: Any, name: str) -> dict[str, Any]:
     them, `astray` lists aliases that are elsewhere than the ledger says.
     """
     from components.promote import test_set
-    from components.promote.promotion import VERDICT
     from fineline import ledger, registry
 
     lines = ledger.read(server, name)
     aliases = ledger.aliases(server, name)
     newest = {line["alias"]: line for line in lines}
-    versions = {int(found.version): found.tags for found in server.search_model_versions(f"name='{name}'")}
+    versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
     kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
 
     def held(alias: str) -> dict[str, Any] | None:
         version = aliases.get(alias)
         if version is None:
             return None
-        tags = versions[version]
+        tags = versions[version].tags
         line = newest.get(alias)
         return {
             "version": version,
             "line": line if line and line["to"] == version else None,
-            "judged": json.loads(tags.get(VERDICT, "{}")),
+            "judged": registry.read_note(versions[version], registry.VERDICT),
             "tags": {key: tags[key] for key in kept if key in tags},
         }
 
     def noted(tag: str) -> dict[int, Any]:
-        return {version: json.loads(tags[tag]) for version, tags in sorted(versions.items()) if tag in tags}
+        notes = {version: registry.read_note(found, tag) for version, found in sorted(versions.items())}
+        return {version: said for version, said in notes.items() if said}
 
     return {
         "name": name,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from fineline import artifacts, dataset, step
+from fineline import artifacts, dataset, patience, step
 from fineline.tasks import get_task
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -41,6 +41,12 @@ def isolated_tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not answer is not tried again, but where a test asks for it."""
+    monkeypatch.setattr(patience, "WAITS", ())
 
 
 def make_rows(count: int = 150, seed: int = 0) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def register(bundle: Path, name: str, **tags: str) -> str:
     made = artifacts.read_manifest(bundle)
     with contextlib.chdir(bundle.parent):  # a sqlite store keeps its files in mlruns/ where it is first opened
         client = tracking.client()
-        source, model_id = log_bundle(bundle, made, client.create_run("0").info.run_id)
+        source, model_id = log_bundle(client, bundle, made, client.create_run("0").info.run_id)
     if not client.search_registered_models(f"name='{name}'"):
         client.create_registered_model(name)
     tags = {"bundle_sha256": made.digest.removeprefix("sha256:"), **tags}

@@ -90,7 +90,7 @@ def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
     for other in looking.runs(server, query):
         if (other.info.start_time, other.info.run_id) < (now, mine) and not looking.own(other):
             since = datetime.datetime.fromtimestamp(other.info.start_time / 1000, datetime.UTC)
-            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags[tracking.PIPELINE_RUN_TAG]}"
+            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags.get(tracking.PIPELINE_RUN_TAG, other.info.run_id)}"
     return ""
 
 

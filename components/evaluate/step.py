@@ -157,4 +157,4 @@ def _log_files(run_id: str, report: Path) -> None:
         "slices": "plots/slices.csv",
         "predictions": "predictions.parquet",
     }
-    tracking.log_files(run_id, {f"evaluate/{folder}": report / name for folder, name in names.items()})
+    tracking.log_files(run_id, [(f"evaluate/{folder}", report / name) for folder, name in names.items()])

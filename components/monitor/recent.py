@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.monitor.params import Params
-from fineline.errors import DataRejected, ResourceError, UsageError
+from fineline.errors import DataRejected, UsageError
+from fineline.patience import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def _files(location: str) -> list[tuple[Any, str]]:
         else:
             found = [path] if filesystem.exists(path) else []
     except Exception as error:  # every driver raises its own
-        raise ResourceError(
+        raise kind_of(error)(
             f"monitor.source {shown} cannot be reached: {' '.join(str(error).split())}",
             "check the location, the network, the storage's credentials and that its fsspec driver is installed",
         ) from error
@@ -121,7 +122,7 @@ def _table(filesystem: Any, path: str, text_columns: Sequence[str]) -> "pa.Table
             "correct the file; fineline's ingest reads more kinds of them",
         ) from None
     except OSError as error:
-        raise ResourceError(f"{path} cannot be read: {error}", "check the network and your rights") from error
+        raise kind_of(error)(f"{path} cannot be read: {error}", "check the network and your rights") from error
 
 
 def _times(rows: "pd.DataFrame", column: str) -> "pd.Series":

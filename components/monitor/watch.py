@@ -12,6 +12,7 @@ from typing import Any
 
 from components.monitor.__main__ import STEP
 from fineline import delivery
+from fineline.patience import patient
 from fineline.step import guarded, main, quiet_libraries
 
 NOT_WATCHED = "not watched"
@@ -37,7 +38,9 @@ def watch(argv: list[str] | None = None) -> int:
     if flags.executor_input:  # --source and --params are decoded where they are read, by monitor
         flags.name = delivery.decoded(flags.name)
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
-        code, found = guarded(lambda: _champion(flags.name, flags.source, Path(temporary)), STEP.name)
+        code, found = guarded(
+            lambda: patient(lambda: _champion(flags.name, flags.source, Path(temporary)), STEP.name), STEP.name
+        )
         if code:
             return code
         if isinstance(found, Path):

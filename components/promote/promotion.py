@@ -19,8 +19,6 @@ from fineline.registry import CHAMPION
 if TYPE_CHECKING:
     import pandas as pd
 
-VERDICT = "promotion.verdict"
-"""Tag of a version: the newest verdict on it, JSON."""
 FORCED = "forced"
 
 _ATTEMPTS = 10
@@ -196,7 +194,7 @@ def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> N
         **{key: content[key] for key in ("verdict", "reason", "champion", "evidence")},
     }
     server.set_model_version_tag(name, str(version), "test_set.digest", content["test_set"]["digest"])
-    registry.note(server, name, version, VERDICT, said)
+    registry.note(server, name, version, registry.VERDICT, said)
     registry.note(server, name, version, registry.REJECTED, None)
     registry.note(server, name, version, registry.WAITS, said if content["waits"] else None)
 

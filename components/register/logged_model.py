@@ -43,8 +43,8 @@ def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
     return run_id
 
 
-def log_bundle(bundle: Path, made: Manifest, run_id: str) -> tuple[str, str]:
-    """Logs the bundle to the run as a pyfunc; gives (its URI, its model id)."""
+def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[str, str]:
+    """Logs the bundle to the run, in the run's experiment, as a pyfunc; gives (its URI, its model id)."""
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri())
@@ -55,10 +55,15 @@ def log_bundle(bundle: Path, made: Manifest, run_id: str) -> tuple[str, str]:
         for name in [*made.files, artifacts.MANIFEST]:
             (shipped / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle / name, shipped / name)
+        run = server.get_run(run_id)
+        # Made first, because Model.log makes it in the experiment that is active here, whatever the run's is.
+        model = server.create_logged_model(
+            run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
+        )
         # Not mlflow.pyfunc.log_model: that would open the finished run again and change its status and end.
         logged = mlflow.models.Model.log(
             artifact_path=None,
-            name="model",
+            model_id=model.model_id,
             flavor=mlflow.pyfunc,
             run_id=run_id,
             python_model=str(_CODE),

@@ -92,7 +92,7 @@ def _register(
             from components.register.logged_model import log_bundle, the_run
 
             run_id = the_run(server, bundle, report, folder)
-            source, model_id = log_bundle(bundle, made, run_id)
+            source, model_id = log_bundle(server, bundle, made, run_id)
             tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
             description = f"gate {evidence['gate']}"
             version = registry.create_version(

@@ -11,7 +11,7 @@ from typing import Any
 
 from components.train import ranks
 from components.train.params import Params
-from fineline import artifacts, fetch, models, registry, tracking, training_rows
+from fineline import artifacts, fetch, models, patience, registry, tracking, training_rows
 from fineline.errors import ResourceError, UsageError
 
 TRAINED = "trained"
@@ -47,7 +47,8 @@ def origin(params: Params, task: str) -> Iterator[Origin]:
         found = None
         if ranks.first() and params.init_from.startswith("models:/"):
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fineline-")))
-            found = _from_registry(params.init_from, temporary)
+            waits = patience.WAITS if ranks.count() > 1 else ()  # of one process, the whole step is tried again
+            found = patience.patient(lambda: _from_registry(params.init_from, temporary), "train", waits)
         found = ranks.from_first(found)
         if found is None and params.init_from and not params.init_from.startswith("models:/"):
             found = Origin(models.model_folder(params.init_from), name=Path(params.init_from).name)
@@ -106,17 +107,11 @@ def output_layer(model: Any) -> str:
 
 def log(folder: Path, manifest: artifacts.Manifest, run_id: str) -> None:
     """Keeps the model in its MLflow run, for later trainings to start from; one line on stderr when it is not taken."""
-    from mlflow.exceptions import MlflowException
-
     if not run_id:
         print(f"tracking: no run was had; the model is not kept in MLflow, only in {folder.name}", file=sys.stderr)
         return
-    try:
-        server = tracking.client()
-        for name in [*manifest.files, artifacts.MANIFEST]:
-            server.log_artifact(run_id, str(folder / name), str(Path(TRAINED, name).parent))
-    except (MlflowException, OSError) as error:
-        print(f"tracking: {tracking.unreachable(error)}; the model is not kept there", file=sys.stderr)
+    names = [*manifest.files, artifacts.MANIFEST]
+    tracking.log_files(run_id, [(str(Path(TRAINED, name).parent), folder / name) for name in names])
 
 
 def _from_registry(address: str, folder: Path) -> Origin | None:

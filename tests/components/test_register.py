@@ -230,7 +230,10 @@ def test_goes_on_with_the_run_and_sends_what_is_pending(bundle, splits, out, run
     run = tracking.client().get_run(run_id)
     assert run.data.metrics == {"test.shipped.macro_f1": 0.9}
     assert (run.info.status, run.info.end_time) == ("FINISHED", before.end_time)
-    assert len(run.outputs.model_outputs) == 1
+    (output,) = run.outputs.model_outputs
+    logged = tracking.client().get_logged_model(output.model_id)
+    assert (logged.experiment_id, logged.status, logged.params) == (run.info.experiment_id, "READY", {"epochs": "1"})
+    assert tracking.client().search_logged_models(["0"]) == []  # MLflow's experiment Default
 
 
 def test_replays_the_journal_where_the_run_is_not_known(bundle, splits, out, run_step, tmp_path, empty_store) -> None:
@@ -285,10 +288,10 @@ def test_a_second_version_goes_with_the_model_that_was_logged_for_it(bundle, rep
     assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
     server = tracking.client()
     first = server.get_model_version("tiny", "1")
-    source, model_id = log_bundle(bundle, artifacts.read_manifest(bundle), first.run_id)
+    source, model_id = log_bundle(server, bundle, artifacts.read_manifest(bundle), first.run_id)
     described = {"run_id": first.run_id, "tags": first.tags, "description": first.description}
     assert registry.create_version(server, "tiny", source=source, model_id=model_id, **described) == 1
-    left = server.search_logged_models(["0"])
+    left = server.search_logged_models([server.get_run(first.run_id).info.experiment_id])
     assert [f"models:/{model.model_id}" for model in left] == [first.source]
 
 

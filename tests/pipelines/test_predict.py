@@ -352,7 +352,7 @@ def test_a_registered_model(bundle, expected, tmp_path, monkeypatch) -> None:
     journal.run("train", {}, {}, [])
     run_id = journal.close("FINISHED")
     server = tracking.client()
-    source, model_id = log_bundle(bundle, read_manifest(bundle), run_id)
+    source, model_id = log_bundle(server, bundle, read_manifest(bundle), run_id)
     tags = {"bundle_sha256": read_manifest(bundle).digest.removeprefix("sha256:")}
     version = registry.create_version(
         server, "tiny", source=source, model_id=model_id, run_id=run_id, tags=tags, description=""
