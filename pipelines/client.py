@@ -136,9 +136,9 @@ def reach(host: str, namespace: str | None) -> tuple[Server, dict[str, Any]]:
 
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it announces every retry
     configuration = kfp_server_api.Configuration(host=_checked(host))
-    # Repeats what never reached the server, and GET and DELETE also after these answers.
+    # Repeats GET and DELETE after these answers. What timed out is not tried again: it would time out in silence three times more.
     configuration.retries = Retry(
-        3, connect=1, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), raise_on_status=False
+        3, connect=0, read=0, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), raise_on_status=False
     )
     configuration.ssl_ca_cert = _file(CA_FILE)
     credentials = [_authenticate(configuration)]

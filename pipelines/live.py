@@ -76,15 +76,17 @@ class Table:
         from rich.text import Text
 
         table = RichTable(box=None, padding=(0, 2, 0, 0))
+        # Rich narrows the columns that may wrap first: only the result may, and its cells are cut instead.
         for name in ("step", "state"):
-            table.add_column(name)
-        table.add_column("seconds", justify="right")
-        table.add_column("result", ratio=1, no_wrap=True, overflow="ellipsis")
+            table.add_column(name, no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("result", ratio=1)
         for name in [*self._steps, *(name for name in self._rows if name not in self._steps)]:
             row = self._rows.get(name)
             state = row.state if row else "waiting"
             seconds = "" if row is None else f"{row.seconds:.1f}"
             if row and state in ("running", "waits"):
                 seconds = f"{time.monotonic() - self._since[name]:.1f}"
-            table.add_row(name, Text(state, _STYLES.get(state, "dim")), seconds, Text(row.line if row else ""))
+            result = Text(row.line if row else "", no_wrap=True, overflow="ellipsis")
+            table.add_row(name, Text(state, _STYLES.get(state, "dim")), seconds, result)
         return table

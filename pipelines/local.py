@@ -6,7 +6,9 @@ handler refuses container components.
 """
 
 import contextlib
+import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -45,11 +47,22 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """How tasks are started. `environment` is set for each; `volumes` are what `docker run -v` mounts, by task, '' for all."""
+    """How tasks are started. `environment` is set for each; `mounts` (of `mount`) are a container's, by task, '' for all."""
 
     docker: bool
     environment: Mapping[str, str]
-    volumes: Mapping[str, Sequence[str]]
+    mounts: Mapping[str, Sequence[str]]
+
+
+def mount(source: Path, target: Path | None = None, read_only: bool = False) -> str:
+    """What `docker run --mount` takes for a file or folder of this machine, at `target` or where it is here.
+
+    Docker reads it as a line of CSV, so that names may hold what they like; `-v` would end a name at its first colon.
+    """
+    line = io.StringIO()
+    fields = ["type=bind", f"source={source}", f"target={target or source}", *(["readonly"] if read_only else [])]
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()
 
 
 def execute(
@@ -224,9 +237,9 @@ class _Handler:
             return [sys.executable, *self.command[1:]], environment
         user = f"{os.getuid()}:{os.getgid()}"  # whose files the parameters name, and whose the outputs will be
         given = [part for key in self.runner.environment for part in ("--env", key)]  # by name: values stay out of `ps`
-        mounted = [f"{self.folder}:{self.folder}", *self.runner.volumes.get("", []), *self.runner.volumes.get(name, [])]
-        volumes = [part for volume in mounted for part in ("-v", volume)]
+        mounts = [mount(self.folder), *self.runner.mounts.get("", []), *self.runner.mounts.get(name, [])]
+        mounted = [part for given in mounts for part in ("--mount", given)]
         container = f"fineline-{self.folder.name}-{name}"
         image = _INPUT.sub(lambda found: str(self.arguments[found[1]]), self.image)
-        start = [*_CONTAINER, "--name", container, "--user", user, *given, *volumes]
+        start = [*_CONTAINER, "--name", container, "--user", user, *given, *mounted]
         return [*start, image, *self.command], environment

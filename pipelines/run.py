@@ -58,16 +58,16 @@ def run(flags: argparse.Namespace) -> int:
     compiled = folder / "training.yaml"
     compiled.write_text(text, encoding="utf-8")
     checkpoints = CHECKPOINTS.absolute()
-    volumes = {step: _volumes(block) for step, block in steps.items()} if docker else {}
+    mounts = {step: _mounts(block) for step, block in steps.items()} if docker else {}
     checkpoints.mkdir(parents=True, exist_ok=True)
     if docker:
-        volumes["ingest"] += volumes["pin"]  # it reads what pin looked at
-        volumes["train"] += [f"{checkpoints}:{checkpoints}"]
+        mounts["ingest"] += mounts["pin"]  # it reads what pin looked at
+        mounts["train"] += [local.mount(checkpoints)]
     with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
         environment |= {tracking.PIPELINE_RUN: folder.name}
         if threads := os.environ.get("OMP_NUM_THREADS"):
             environment |= {"OMP_NUM_THREADS": threads}  # the order of additions, and so the weights, depends on it
-        runner = local.Runner(docker, environment, volumes | {"": shared})
+        runner = local.Runner(docker, environment, mounts | {"": shared})
         tasks = local.execute(compiled, {**images, "checkpoints": str(checkpoints)}, folder, runner, table.show)
     if artifacts.read_manifest(tasks["evaluate"].outputs["report"]).figures["passed"] and "register" not in tasks:
         raise ResourceError("the gate said yes, but kfp did not run register", f"its log is {folder / 'kfp.log'}")
@@ -104,7 +104,7 @@ def _check_docker(images: Iterable[str]) -> None:
             raise ResourceError(f"there is no image {image} here", "build it: make images ACCELERATOR=cpu")
 
 
-def _volumes(block: Mapping[str, Any]) -> list[str]:
+def _mounts(block: Mapping[str, Any]) -> list[str]:
     """Mounts, read-only, of the local files and folders that a step's parameters name, each where the step looks for it."""
     found = []
     for value in block.values():
@@ -112,13 +112,13 @@ def _volumes(block: Mapping[str, Any]) -> list[str]:
         while set("*?[") & set(str(path)):  # of a glob, the folder
             path = path.parent
         if path != Path() and path.exists():
-            found.append(f"{path.absolute()}:{path if path.is_absolute() else WORKDIR / path}:ro")
+            found.append(local.mount(path.absolute(), WORKDIR / path, read_only=True))
     return found
 
 
 @contextlib.contextmanager
 def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
-    """Environment and volumes with which a step reaches MLflow; a file's place is taken by a server while containers need it."""
+    """Environment and mounts with which a step reaches MLflow; a file's place is taken by a server while containers need it."""
     uri = tracking.tracking_uri()
     if not docker:
         yield {}, []
@@ -144,7 +144,7 @@ def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
                     + "\n".join(f"  {line}" for line in last),
                     "start one yourself and give its address in MLFLOW_TRACKING_URI",
                 )
-            yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [f"{store}:{store}"]
+            yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [local.mount(store)]
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()

@@ -116,10 +116,11 @@ def test_containers_see_the_files_that_their_parameters_name(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    assert run_command._volumes({"source": "data/tiny.csv", "test_source": ""}) == [
-        f"{project}/data/tiny.csv:/app/data/tiny.csv:ro"
-    ]
-    assert run_command._volumes({"source": f"{project}/data/*.csv"}) == [f"{project}/data:{project}/data:ro"]
-    assert run_command._volumes({"model": "tiny", "epochs": 3}) == [f"{project}/tiny:/app/tiny:ro"]
-    assert run_command._volumes({"model": "bundled:all-MiniLM-L6-v2"}) == []
-    assert run_command._volumes({"source": "dvc://repo@main:data.csv"}) == []
+    data = "type=bind,source={0}/data/tiny.csv,target=/app/data/tiny.csv,readonly"
+    assert run_command._mounts({"source": "data/tiny.csv", "test_source": ""}) == [data.format(project)]
+    folder = f"type=bind,source={project}/data,target={project}/data,readonly"
+    assert run_command._mounts({"source": f"{project}/data/*.csv"}) == [folder]
+    model = f"type=bind,source={project}/tiny,target=/app/tiny,readonly"
+    assert run_command._mounts({"model": "tiny", "epochs": 3}) == [model]
+    assert run_command._mounts({"model": "bundled:all-MiniLM-L6-v2"}) == []
+    assert run_command._mounts({"source": "dvc://repo@main:data.csv"}) == []

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,19 @@ def test_something_else_at_the_address(server: KubeflowServer, capsys: pytest.Ca
     assert code == 4
     assert "answers 404" in said
     assert "kubectl port-forward" in said
+
+
+def test_what_times_out_is_not_asked_again(
+    server: KubeflowServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_SECONDS", (0.5, 0.5))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, said = refused(capsys, "http://127.0.0.1:{}".format(silent.getsockname()[1]))
+        assert (code, "Read timed out. (read timeout=0.5)" in said) == (4, True)
+        silent.settimeout(0.5)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
 
 
 @pytest.mark.parametrize("variable", [client.CA_FILE, client.TOKEN_FILE])
