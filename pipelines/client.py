@@ -136,7 +136,7 @@ def reach(host: str, namespace: str | None) -> tuple[Server, dict[str, Any]]:
 
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it announces every retry
     configuration = kfp_server_api.Configuration(host=_checked(host))
-    # Repeats GET and DELETE after these answers. What timed out is not tried again: it would time out in silence three times more.
+    # Repeats GET and DELETE after these answers, and nothing that timed out: that would be four times the wait, in silence.
     configuration.retries = Retry(
         3, connect=0, read=0, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), raise_on_status=False
     )

@@ -163,7 +163,7 @@ def test_what_times_out_is_not_asked_again(
 ) -> None:
     monkeypatch.setattr(client, "_SECONDS", (0.5, 0.5))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        code, said = refused(capsys, "http://127.0.0.1:{}".format(silent.getsockname()[1]))
+        code, said = refused(capsys, f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert (code, "Read timed out. (read timeout=0.5)" in said) == (4, True)
         silent.settimeout(0.5)
         silent.accept()[0].close()
