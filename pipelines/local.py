@@ -6,9 +6,7 @@ handler refuses container components.
 """
 
 import contextlib
-import csv
 import dataclasses
-import io
 import json
 import os
 import re
@@ -23,13 +21,11 @@ from typing import Any
 
 from fineline import artifacts, delivery
 from fineline.errors import FinelineError, ResourceError
-from pipelines import expansion
+from pipelines import containers, expansion
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
 _LAST_LINES = 15
 _LOGS = "executor-logs"
-_RESTRICTED = "--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
-_CONTAINER = f"docker run --rm --init --network host {_RESTRICTED}".split()
 
 
 @dataclasses.dataclass
@@ -47,22 +43,11 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """How tasks are started. `environment` is set for each; `mounts` (of `mount`) are a container's, by task, '' for all."""
+    """How tasks are started. `environment` is set for each; `mounts` are those of its container, by task, '' for all."""
 
     docker: bool
     environment: Mapping[str, str]
     mounts: Mapping[str, Sequence[str]]
-
-
-def mount(source: Path, target: Path | None = None, read_only: bool = False) -> str:
-    """What `docker run --mount` takes for a file or folder of this machine, at `target` or where it is here.
-
-    Docker reads it as a line of CSV, so that names may hold what they like; `-v` would end a name at its first colon.
-    """
-    line = io.StringIO()
-    fields = ["type=bind", f"source={source}", f"target={target or source}", *(["readonly"] if read_only else [])]
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
 
 
 def execute(
@@ -224,22 +209,30 @@ class _Handler:
                     task.line = line.strip().removeprefix(f"{task.name}: ") or task.line
                     task.seconds = time.monotonic() - started
                     self.changed(task)
-                return process.wait()
+                code = process.wait()
+                if self.runner.docker and code == containers.LOST:
+                    log.write(containers.remove(self._container(task.name)))
+                return code
             except BaseException:  # such as Ctrl-C: the step must not go on alone
                 if process:
                     process.terminate()
                     log.write(process.communicate()[0] or "")
+                    if self.runner.docker:
+                        log.write(containers.remove(self._container(task.name)))
                 raise
 
     def _program(self, name: str) -> tuple[list[str], dict[str, str]]:
         environment = {**os.environ, **self.runner.environment}
         if not self.runner.docker:
             return [sys.executable, *self.command[1:]], environment
-        user = f"{os.getuid()}:{os.getgid()}"  # whose files the parameters name, and whose the outputs will be
-        given = [part for key in self.runner.environment for part in ("--env", key)]  # by name: values stay out of `ps`
-        mounts = [mount(self.folder), *self.runner.mounts.get("", []), *self.runner.mounts.get(name, [])]
-        mounted = [part for given in mounts for part in ("--mount", given)]
-        container = f"fineline-{self.folder.name}-{name}"
+        mounts = [
+            containers.mount(self.folder),
+            *self.runner.mounts.get("", []),
+            *self.runner.mounts.get(name, []),
+        ]
         image = _INPUT.sub(lambda found: str(self.arguments[found[1]]), self.image)
-        start = [*_CONTAINER, "--name", container, "--user", user, *given, *mounted]
-        return [*start, image, *self.command], environment
+        container = self._container(name)
+        return containers.command(container, image, self.command, self.runner.environment, mounts), environment
+
+    def _container(self, name: str) -> str:
+        return f"fineline-{self.folder.name}-{name}"

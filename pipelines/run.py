@@ -17,7 +17,7 @@ from typing import Any
 
 from fineline import artifacts, tracking
 from fineline.errors import ResourceError
-from pipelines import blocks, local, summary
+from pipelines import blocks, containers, local, summary
 from pipelines.compile import package, version_name
 from pipelines.live import Table
 
@@ -62,7 +62,7 @@ def run(flags: argparse.Namespace) -> int:
     checkpoints.mkdir(parents=True, exist_ok=True)
     if docker:
         mounts["ingest"] += mounts["pin"]  # it reads what pin looked at
-        mounts["train"] += [local.mount(checkpoints)]
+        mounts["train"] += [containers.mount(checkpoints)]
     with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
         environment |= {tracking.PIPELINE_RUN: folder.name}
         if threads := os.environ.get("OMP_NUM_THREADS"):
@@ -112,7 +112,7 @@ def _mounts(block: Mapping[str, Any]) -> list[str]:
         while set("*?[") & set(str(path)):  # of a glob, the folder
             path = path.parent
         if path != Path() and path.exists():
-            found.append(local.mount(path.absolute(), WORKDIR / path, read_only=True))
+            found.append(containers.mount(path.absolute(), WORKDIR / path, read_only=True))
     return found
 
 
@@ -144,7 +144,7 @@ def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
                     + "\n".join(f"  {line}" for line in last),
                     "start one yourself and give its address in MLFLOW_TRACKING_URI",
                 )
-            yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [local.mount(store)]
+            yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, [containers.mount(store)]
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
