@@ -1,8 +1,11 @@
 """HTML reports in one file: no network, no scripts, plots as SVG inside."""
 
+import functools
 import html
 import io
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,12 +195,24 @@ def svg(figure: Any) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
+    _keep_out_of_home()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+@functools.cache
+def _keep_out_of_home() -> "tempfile.TemporaryDirectory[str] | None":
+    """Gives matplotlib a folder of its own for as long as this process lives: it would keep its list of fonts in HOME, and warn
+    where that cannot be written."""
+    if "MPLCONFIGDIR" in os.environ:
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="fineline-")
+    os.environ["MPLCONFIGDIR"] = folder.name
+    return folder
 
 
 def _short(name: str, length: int = 34) -> str:

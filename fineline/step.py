@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 Run = Callable[..., str]
 
+TELEMETRY_OFF = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "true",
+    "DO_NOT_TRACK": "1",
+}
+"""Environment variables that keep libraries from calling their makers; each is read when its library is imported.
+tests/test_nothing_phones_home.py finds what is missing."""
+
 _SECONDS_FOR_THE_FIRST = 60.0
 
 
@@ -138,13 +149,9 @@ def terminate(_signal: int, _frame: Any) -> None:
 def quiet_libraries() -> None:
     """Switches off every library's telemetry and noise, for this process and its children; what is set already stays."""
     for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **TELEMETRY_OFF,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-        "DVC_NO_ANALYTICS": "true",
-        "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",

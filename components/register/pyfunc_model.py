@@ -3,6 +3,7 @@
 MLflow copies this file into the logged model and runs it there, beside a copy of the package fineline.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from mlflow.pyfunc.utils import pyfunc
 from pydantic import BaseModel
 
 from fineline.bundle import open_bundle, predict
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported, with the first bundle
 
 
 class Answer(BaseModel):

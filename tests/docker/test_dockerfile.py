@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fineline.step import TELEMETRY_OFF
 from tests.conftest import PROJECT
 from tests.docker.imports import NOT_CALLED, packages
 
@@ -42,6 +43,13 @@ def test_every_step_is_a_target_and_says_how_it_is_run() -> None:
         assert f'CMD ["python", "-m", "components.{step}", "--help"]' in DOCKERFILE
         assert f'org.opencontainers.image.title="fineline {step}"' in DOCKERFILE
     assert "ENTRYPOINT" not in DOCKERFILE
+
+
+def test_every_image_switches_telemetry_off() -> None:
+    runtime = re.search(r"^FROM \S+ AS runtime\n(.*?)^FROM", DOCKERFILE, re.M | re.S)
+    assert runtime
+    settings = dict(re.findall(r"(\w+)=(\S+)", runtime[1]))
+    assert TELEMETRY_OFF.items() <= settings.items()
 
 
 @pytest.mark.parametrize("step", [*STEPS, "serve", "client"])
