@@ -117,7 +117,7 @@ def reachable(shown: str, listed: bool = False) -> Iterator[None]:
     except FileNotFoundError as error:
         if listed:
             raise _unreachable(shown, error) from error
-        raise UsageError(f"{shown} does not exist ({error})", "check pin.source and pin.test_source") from None
+        raise UsageError(f"{shown} does not exist ({error})", "check the path or URL") from None
     except OSError as error:
         raise _unreachable(shown, error) from error
     except _driver_errors() as error:
@@ -147,7 +147,7 @@ def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
             raise error.__cause__ from None
         if not _GLOB.search(shown.partition(mark)[0] if mark else shown):
-            raise UsageError(f"{shown} does not exist", "check pin.source and pin.test_source") from None
+            raise UsageError(f"{shown} does not exist", "check the path or URL") from None
         kind = "glob"
     if kind not in ("directory", "glob"):
         name = posixpath.basename(path.partition(mark)[0] if mark else path)

@@ -5,13 +5,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from fineline import delivery
 from fineline.errors import UsageError
+from fineline.reading.settings import known_encoding, one_character
 from fineline.redaction import redacted
 
 _WILD = re.compile(r"[*?\[]")
@@ -52,6 +53,10 @@ class StepParams(BaseModel):
                 places[name] = path
         return places
 
+
+Encoding = Annotated[str, AfterValidator(known_encoding)]
+Delimiter = Annotated[str, AfterValidator(one_character)]
+"""What says how files of rows are read (fineline.reading)."""
 
 Model = TypeVar("Model", bound=StepParams)
 

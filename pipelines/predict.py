@@ -1,33 +1,38 @@
 """fineline predict: texts, lines or a file of rows, labelled by a registered model or a bundle folder. No torch."""
 
 import argparse
+import codecs
+import contextlib
+import io
+import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from components.ingest.records import unreadable
 from fineline import dataset
-from fineline.errors import DataRejected, UsageError
+from fineline.errors import DataRejected, Preempted, UsageError
 from fineline.fetch import open_model
+from fineline.locations import FORMATS, File
 from fineline.progress import progress
+from fineline.reading.quarantine import Quarantine
+from fineline.reading.records import RECORD_LIMIT, as_json, unreadable
+from fineline.reading.settings import Reading, known_encoding, one_character
 from pipelines import tables
-from pipelines.tables import Row
+from pipelines.tables import Batch
 
 if TYPE_CHECKING:
     from fineline.bundle import Bundle
 
 Answer = dict[str, Any]
-Pair = tuple[Row, Answer]
 
 DEFAULT_MODEL = "models:/fineline@champion"
 
-ROWS_AT_ONCE = 1_024
 _BYTES_AT_ONCE = 1 << 16
-_TEXT_HINT = "give texts in UTF-8 (iconv -f CP1252 -t UTF-8)"
+_ANY_NUMBER = sys.maxsize
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,19 +45,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_MODEL,
         help=f"models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: {DEFAULT_MODEL})",
     )
-    parser.add_argument("--file", type=Path, metavar="IN", help=f"a file of rows: {', '.join(tables.FORMATS)}")
     parser.add_argument(
-        "--out", type=Path, help="where the rows of --file go with their answers, in the format of its own extension"
+        "--file",
+        type=Path,
+        metavar="IN",
+        help=f"a file of rows: {', '.join(FORMATS)} (.gz too for the text formats); - for JSON Lines of stdin",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the rows of --file go with their answers, in the format of its own extension",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="the column of --file to read (text)")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of text, as ingest.encoding (utf-8)")
+    parser.add_argument(
+        "--delimiter", default="", metavar="C", help="what separates cells, as ingest.delimiter (by the file's name)"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out what cannot be read; listed in OUT.skipped.jsonl, or on stderr",
+    )
     parser.add_argument("--probabilities", action="store_true", help="give the probability of every label too")
     parser.epilog = (
         "examples: fineline predict 'my card has not arrived'\n"
         "          fineline predict --model artifacts/bundle < lines.txt | jq .label\n"
-        "          fineline predict --model models:/fineline/3 --file in.csv --out out.parquet --probabilities\n\n"
-        "A terminal gets 'label score text' lines; a pipe gets one JSON object per text. With --out, the columns label and\n"
-        "score (and probabilities, JSON in CSV) are added to the file's own, as predicted_label, ... if it has such columns.\n"
-        "The file is checked as a whole before the first text is labelled; OUT appears when it is complete."
+        "          fineline predict --model models:/fineline/3 --file in.csv.gz --out out.parquet --probabilities\n"
+        "          fineline predict --file excel.CSV --delimiter ';' --encoding cp1252 --text-column body --out out.csv\n\n"
+        "A terminal gets 'label score text' lines; a pipe gets one JSON object per text, in UTF-8. With --out, the columns\n"
+        "label and score (and probabilities, JSON in CSV) are added to the file's own, which stay as they were written, as\n"
+        "predicted_label, ... if it has such columns. The file is checked as a whole before the first text is labelled; OUT\n"
+        "appears when it is complete."
     )
 
 
@@ -64,50 +88,97 @@ def run(flags: argparse.Namespace) -> int:
         raise UsageError(
             "--out is for the rows of --file", "add --file, or redirect: fineline predict TEXT > out.jsonl"
         )
-    if flags.file:
-        _label_file(flags)
-    else:
-        _label_texts(flags)
+    how = _reading(flags)
+    try:
+        if flags.file == tables.STDIN:
+            with tables.spooled(sys.stdin.buffer, how) as file:
+                _label_file(file, how, flags)
+        elif flags.file:
+            _label_file(tables.local_file(flags.file, how), how, flags)
+        else:
+            _label_texts(how, flags)
+    except KeyboardInterrupt as stop:
+        began = f"{flags.out} was not written; the same command begins anew" if flags.out else ""
+        raise Preempted(f"stopped by {str(stop) or 'Ctrl-C'}", began) from None
     return 0
 
 
-def _label_texts(flags: argparse.Namespace) -> None:
+def _reading(flags: argparse.Namespace) -> Reading:
+    try:
+        encoding = known_encoding(flags.encoding)
+    except ValueError as error:
+        raise UsageError(f"--encoding {flags.encoding}: {error}", "such as utf-8, cp1252, utf-16 or gb18030") from None
+    try:
+        return Reading("--", encoding, one_character(flags.delimiter), max_cell_bytes=4 * RECORD_LIMIT)
+    except ValueError as error:
+        raise UsageError(f"--delimiter {flags.delimiter!r}: {error}", r"such as ';', '|' or '\t'") from None
+
+
+def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
     from fineline.bundle import predict
 
     for number, text in enumerate(flags.texts, 1):
         if problem := unreadable(text):
-            raise DataRejected(f"text {number}: {problem}", _TEXT_HINT)
+            raise DataRejected(f"text {number}: {problem}", "give texts in the encoding of your locale")
     bundle = open_model(flags.model)
-    for texts in [flags.texts] if flags.texts else _lines():
+    for texts in [flags.texts] if flags.texts else _lines(how, flags.skip_bad):
         answers = _asked_for(predict(bundle, texts), flags)
-        _print([({"text": text}, answer) for text, answer in zip(texts, answers, strict=True)], "text", bundle)
+        _print(Batch([{"text": text} for text in texts], texts), answers, bundle)
 
 
-def _label_file(flags: argparse.Namespace) -> None:
+def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
     from fineline.bundle import predict
 
-    _check_paths(flags.file, flags.out)
-    columns, count = tables.survey(flags.file, lambda number, row: _text(row, flags, number))
-    if flags.text_column not in columns:
-        raise _no_column(flags, columns)
+    if flags.out:
+        if flags.out.exists() and flags.file != tables.STDIN and flags.out.samefile(flags.file):
+            raise UsageError("--out is the same file as --file", "write to another file")
+        tables.check_out(flags.out, flags.force)
+    with _skipped(flags) as stream:
+        bad = Quarantine(stream, _ANY_NUMBER if flags.skip_bad else 0, how, more="leave them out: --skip-bad")
+        found = tables.survey(file, flags.text_column, how, bad)
+        bad.check()
     bundle = open_model(flags.model, threads=1)
-    labelled = _labelled(bundle, flags)
+    as_arrow = bool(flags.out) and file.format == "parquet" and flags.out.suffix.lower() == ".parquet"
+    labelled = _labelled(bundle, tables.batches(file, flags.text_column, how, as_arrow), flags)
+    left_out = [f"{bad.count:,} bad"] if bad.count else []
+    left_out += [f"{found.blank:,} blank"] if found.blank else []
+    said = f"; left out {' and '.join(left_out)}" if left_out else ""
+    if not sys.stdout.isatty() or flags.out:
+        labelled = progress(labelled, "predict", total=found.count, unit="texts", size=lambda item: len(item[1]))
     if not flags.out:
-        for pairs in labelled if sys.stdout.isatty() else progress(labelled, "predict", total=count, unit="texts"):
-            _print(pairs, flags.text_column, bundle)
+        for batch, answers in labelled:
+            _print(batch, answers, bundle)
+        if said:
+            print(f"{file.shown}: {dataset.describe(found.count)}{said}", file=sys.stderr)
         return
     example = _asked_for(predict(bundle, [""]), flags)[0]
-    names = _added_names(columns, list(example), flags.file)
+    names = _added_names(found.columns, list(example), file)
     added = {names[key]: value for key, value in example.items()}
-    _check_replaced(flags.out, columns, added)
-    with tables.writing(flags.out, flags.file, columns, added) as write:
-        for pairs in progress(labelled, "predict", total=count, unit="texts"):
-            write([{**row, **{names[key]: value for key, value in answer.items()}} for row, answer in pairs])
-    print(f"{flags.out}: {dataset.describe(count)}, added {', '.join(added)}", file=sys.stderr)
+    with tables.writing(flags.out, file, found, added) as write:
+        for batch, answers in labelled:
+            write(batch, [{names[key]: value for key, value in answer.items()} for answer in answers])
+    print(f"{flags.out}: {dataset.describe(found.count)}, added {', '.join(added)}{said}", file=sys.stderr)
 
 
-def _labelled(bundle: "Bundle", flags: argparse.Namespace) -> Iterator[list[Pair]]:
-    """The rows of the file with their answers, in order, in batches. Memory holds a batch or two per core.
+@contextlib.contextmanager
+def _skipped(flags: argparse.Namespace) -> Iterator[TextIO]:
+    """Where bad rows are listed: beside OUT when they are left out, on stderr without OUT; nowhere when they end the command."""
+    if not flags.skip_bad:
+        yield io.StringIO()
+    elif not flags.out:
+        yield sys.stderr
+    else:
+        path = flags.out.with_name(f"{flags.out.name}.skipped.jsonl")
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+        if not path.stat().st_size:
+            path.unlink()
+
+
+def _labelled(
+    bundle: "Bundle", batches: Iterator[Batch], flags: argparse.Namespace
+) -> Iterator[tuple[Batch, list[Answer]]]:
+    """The batches with their answers, in order. Memory holds a batch or two per core.
 
     `bundle` has one thread: batches side by side, one per core, take 0.6 of the time of all cores on one batch (int8 MiniLM
     on 2 cores).
@@ -115,91 +186,60 @@ def _labelled(bundle: "Bundle", flags: argparse.Namespace) -> Iterator[list[Pair
     from fineline.bundle import predict
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waiting: deque[tuple[list[Row], Future[list[Answer]]]] = deque()
+    waiting: deque[tuple[Batch, Future[list[Answer]]]] = deque()
 
-    def first() -> list[Pair]:
-        rows, answers = waiting.popleft()
-        return list(zip(rows, _asked_for(answers.result(), flags), strict=True))
+    def first() -> tuple[Batch, list[Answer]]:
+        batch, answers = waiting.popleft()
+        return batch, _asked_for(answers.result(), flags)
 
     with ThreadPoolExecutor(cores) as pool:
-        for rows in tables.read_batches(flags.file, ROWS_AT_ONCE):
-            texts = [_text(row, flags) for row in rows]
-            waiting.append((rows, pool.submit(predict, bundle, texts)))
+        for batch in batches:
+            waiting.append((batch, pool.submit(predict, bundle, batch.texts)))
             if len(waiting) > cores:
                 yield first()
         while waiting:
             yield first()
 
 
-def _lines() -> Iterator[list[str]]:
+def _lines(how: Reading, skip_bad: bool) -> Iterator[list[str]]:
     """The lines of stdin, as many as have arrived: a slow writer gets its answers at once, a fast one batches."""
     if sys.stdin.isatty():
         print("one text per line, Ctrl-D to end", file=sys.stderr)
-    rest, number = b"", 0
+    encoding = "utf-8-sig" if how.encoding == "utf-8" else how.encoding
+    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+    rest, number = "", 0
     while chunk := sys.stdin.buffer.read1(_BYTES_AT_ONCE):  # type: ignore[union-attr]
-        *whole, rest = (rest + chunk).split(b"\n")
-        if whole:
-            yield [_decoded(line, number + i) for i, line in enumerate(whole, 1)]
-            number += len(whole)
-    if rest:
-        yield [_decoded(rest, number + 1)]
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        if texts := _readable(whole, number, skip_bad):
+            yield texts
+        number += len(whole)
+    if rest := rest + decoder.decode(b"", final=True):
+        yield from filter(None, [_readable([rest], number, skip_bad)])
 
 
-def _decoded(line: bytes, number: int) -> str:
-    text = line.removesuffix(b"\r").decode("utf-8", "surrogateescape")
-    if problem := unreadable(text):
-        raise DataRejected(f"stdin line {number}: {problem}", _TEXT_HINT)
-    return text.removeprefix("\ufeff") if number == 1 else text
+def _readable(lines: list[str], before: int, skip_bad: bool) -> list[str]:
+    """The lines that are text, without their ends. `before` lines came before them."""
+    if before == 0 and lines and _is_json_object(lines[0]):
+        print("these lines look like JSON: --file - reads them as rows", file=sys.stderr)
+    texts = []
+    for number, line in enumerate(lines, before + 1):
+        text = line.removesuffix("\r")
+        if problem := unreadable(text):
+            if not skip_bad:
+                raise DataRejected(
+                    f"stdin line {number}: {problem}", "set --encoding, or leave such lines out: --skip-bad"
+                )
+            print(f"stdin line {number}: {problem}", file=sys.stderr)
+            continue
+        texts.append(text)
+    return texts
 
 
-def _check_paths(file: Path, out: Path | None) -> None:
-    """Raises UsageError for what would fail after the work."""
-    if not file.is_file():
-        raise UsageError(f"{file} {'is a folder' if file.is_dir() else 'does not exist'}", "give --file a file of rows")
-    for path in filter(None, (file, out)):
-        tables.check_format(path)
-    if out and out.is_dir():
-        raise UsageError(f"{out} is a folder", "give --out a file name")
-    if out and not out.absolute().parent.is_dir():
-        raise UsageError(f"{out.parent} does not exist", "make that folder, or write elsewhere")
-    if out and out.exists() and out.samefile(file):
-        raise UsageError("--out is the same file as --file", "write to another file")
-    if out and out.is_symlink():
-        raise UsageError(f"{out} is a symbolic link", "give --out the file itself, or another one")
-
-
-def _check_replaced(out: Path, columns: Sequence[str], added: Iterable[str]) -> None:
-    """Raises UsageError where a file stands at `out` that this command did not write: one of other columns."""
-    if not out.exists() or not out.stat().st_size:
-        return
+def _is_json_object(line: str) -> bool:
     try:
-        found = set(tables.named_columns(out))
-    except DataRejected:
-        found = set()
-    if not set(added) <= found <= {*columns, *added}:
-        raise UsageError(
-            f"{out} exists and is no earlier result of this command: it has other columns",
-            "give --out another file, or move it away yourself",
-        )
-
-
-def _text(row: Row, flags: argparse.Namespace, number: int = 0) -> str:
-    """The text of a row; none counts as the empty text, a number as it is written."""
-    if flags.text_column not in row:
-        raise _no_column(flags, list(row), f" in row {number}")
-    value = row[flags.text_column]
-    if not isinstance(value, str | int | float | None):
-        raise DataRejected(
-            f"{flags.file} row {number}: {flags.text_column} is a {type(value).__name__}, not a text",
-            "give the column that holds the text with --text-column",
-        )
-    return "" if value is None else str(value)
-
-
-def _no_column(flags: argparse.Namespace, columns: Sequence[str], where: str = "") -> UsageError:
-    return UsageError(
-        f"{flags.file} has no column '{flags.text_column}'{where}", f"--text-column can be: {', '.join(columns)}"
-    )
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _asked_for(answers: list[Answer], flags: argparse.Namespace) -> list[Answer]:
@@ -209,27 +249,28 @@ def _asked_for(answers: list[Answer], flags: argparse.Namespace) -> list[Answer]
     return [{key: value for key, value in answer.items() if key != "probabilities"} for answer in answers]
 
 
-def _added_names(columns: Sequence[str], keys: Sequence[str], file: Path) -> dict[str, str]:
+def _added_names(columns: Sequence[str], keys: Sequence[str], file: File) -> dict[str, str]:
     """What each part of an answer is called in a file with these columns."""
     names = {key: f"predicted_{key}" if key in columns else key for key in keys}
     if taken := sorted(set(names.values()) & set(columns)):
-        raise UsageError(f"{file} has columns {', '.join(taken)} already", "rename or remove them")
+        raise UsageError(f"{file.shown} has columns {', '.join(taken)} already", "rename or remove them")
     return names
 
 
-def _print(pairs: list[Pair], text_column: str, bundle: "Bundle") -> None:
+def _print(batch: Batch, answers: list[Answer], bundle: "Bundle") -> None:
     """Answers on stdout: aligned lines for a terminal, JSON lines for a pipe."""
     if not sys.stdout.isatty():
-        sys.stdout.write("".join(f"{tables.as_json({**row, **answer})}\n" for row, answer in pairs))
-        sys.stdout.flush()
+        lines = (f"{as_json({**row, **answer})}\n" for row, answer in zip(batch.rows, answers, strict=True))
+        sys.stdout.buffer.write("".join(lines).encode("utf-8"))  # JSON is UTF-8, whatever the locale
+        sys.stdout.buffer.flush()
         return
     width = max(map(len, bundle.labels))
-    for row, answer in pairs:
+    for text, answer in zip(batch.texts, answers, strict=True):
         shown = [
             f"{value:.3f}" if isinstance(value, float) else str(value).ljust(width)
             for key, value in answer.items()
             if key != "probabilities"
         ]
-        print(*shown, " ".join(str(row[text_column]).split()), sep="  ")
+        print(*shown, " ".join(text.split()), sep="  ")
         for label, value in sorted(answer.get("probabilities", {}).items(), key=lambda item: -item[1]):
             print(f"    {label.ljust(width)}  {value:.3f}")

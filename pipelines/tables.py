@@ -1,198 +1,277 @@
-"""Files of rows, read and written batch by batch: CSV, TSV, JSONL, Parquet, told by the extension."""
+"""Files of rows for `fineline predict`: read as ingest reads them, written in the format that the name says."""
 
-import codecs
 import contextlib
 import csv
-import itertools
-import json
+import dataclasses
+import decimal
+import gzip
+import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
-from components.ingest.delimited import read_delimited
-from components.ingest.records import RECORD_LIMIT, unreadable
-from fineline.errors import DataRejected, UsageError
+from fineline.errors import UsageError
+from fineline.locations import FORMATS, File, find_files, format_of, reachable
+from fineline.reading import arrow
+from fineline.reading.cells import text_of
+from fineline.reading.quarantine import Quarantine
+from fineline.reading.records import Number, Record, as_json, as_text
+from fineline.reading.settings import Reading
+from fineline.reading.tables import check_columns, named, open_table
 
 Row = dict[str, Any]
-Write = Callable[[list[Row]], None]
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-FORMATS = (*_DELIMITERS, ".jsonl", ".parquet")
-
-_SURVEYED = 1_000
-
-
-def check_format(path: Path) -> None:
-    """Raises UsageError when the extension is none of FORMATS."""
-    if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: cannot tell its format", f"the name must end in {', '.join(FORMATS)}")
+STDIN = Path("-")
+ROWS_AT_ONCE = 1_024
+_EXACT = 2**53  # whole numbers up to here are the same as float64
+_LONGEST_INT = 21  # characters of an int64, with its sign
 
 
-def read_batches(path: Path, size: int) -> Iterator[list[Row]]:
-    """The rows of a file in batches of `size`. Cells of CSV and TSV are strings; other formats keep their types.
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows to label, in order, with their texts; `arrow` is the same rows as a table of Arrow where both files are Parquet."""
 
-    Raises DataRejected, with the line, for what cannot be read.
-    """
-    if path.suffix == ".parquet":
-        yield from _read_parquet(path, size)
-        return
-    rows = _read_delimited(path) if path.suffix in _DELIMITERS else _read_jsonl(path)
-    while batch := list(itertools.islice(rows, size)):
-        yield batch
+    rows: list[Row]
+    texts: list[str]
+    arrow: Any = None
 
 
-def survey(path: Path, check: Callable[[int, Row], object]) -> tuple[list[str], int]:
-    """Reads the whole file once: (its columns in order of appearance, number of rows). `check` gets each row's number, row."""
-    columns: dict[str, None] = dict.fromkeys(named_columns(path))
-    count = 0
-    for batch in read_batches(path, _SURVEYED):
-        for row in batch:
-            count += 1
-            check(count, row)
-            columns.update(dict.fromkeys(row))
-    return list(columns), count
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a first reading found: the columns in order of appearance, and the JSON numbers' kinds by column, for Parquet."""
+
+    columns: list[str]
+    count: int
+    blank: int
+    kinds: Mapping[str, set[str]]
+
+
+Write = Callable[[Batch, list[Row]], None]
+
+
+def local_file(path: Path, how: Reading) -> File:
+    """The file at `path`, with its format. Raises UsageError when there is none, or its name does not say what it holds."""
+    if not path.is_file():
+        raise UsageError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "give --file a file of rows")
+    (found,) = find_files(str(path))
+    return named(dataclasses.replace(found, shown=str(path)), how)
 
 
 @contextlib.contextmanager
-def writing(path: Path, like: Path, columns: Sequence[str], added: Mapping[str, Any]) -> Iterator[Write]:
-    """Gives a function that appends batches of rows to a file, which takes its name when the block ends well.
+def spooled(stream: BinaryIO, how: Reading) -> Iterator[File]:
+    """The rows of a stream as a file, which is read twice: JSON Lines, or delimited text where a delimiter is given."""
+    with tempfile.NamedTemporaryFile(prefix="fineline-") as copy:
+        while chunk := stream.read(arrow.CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        (found,) = find_files(copy.name)
+        yield dataclasses.replace(found, name="stdin", shown="stdin", format="delimited" if how.delimiter else "jsonl")
 
-    `like` is the file that the rows come from, `columns` are its, `added` an example of the columns that come new.
+
+def survey(file: File, text_column: str, how: Reading, bad: Quarantine) -> Survey:
+    """Reads the whole file once; rows without a text that can be read are counted in `bad`.
+
+    Raises UsageError when the text column is not there, DataRejected when the file is not what its name says.
+    """
+    kinds: dict[str, set[str]] = {}
+    count = blank = 0
+    with open_table(file, [text_column] if file.format == "parquet" else None, how) as table:
+        check_columns(table, file.shown, [text_column], how)
+        columns = dict.fromkeys(table.columns)
+        for record in table.records:
+            if record.blank:
+                blank += 1
+                continue
+            try:
+                _text(record, text_column, how)
+            except ValueError as reason:
+                bad.add(file.name, record, str(reason))
+                continue
+            count += 1
+            if file.format == "jsonl":
+                columns.update(dict.fromkeys(record.values))
+                for name, value in record.values.items():
+                    if value is not None:
+                        kinds.setdefault(name, set()).add(_kind(value))
+    return Survey(list(columns), count, blank, kinds)
+
+
+def batches(file: File, text_column: str, how: Reading, as_arrow: bool) -> Iterator[Batch]:
+    """The rows that `survey` counted, with all of their columns; with `as_arrow` a Parquet file's as they are in it."""
+    if as_arrow:
+        yield from _arrow_batches(file, text_column, how)
+        return
+    rows: list[Row] = []
+    texts: list[str] = []
+    with open_table(file, None, how) as table:
+        for record in table.records:
+            with contextlib.suppress(ValueError):  # bad rows, which the survey has counted
+                if not record.blank:
+                    texts.append(_text(record, text_column, how))
+                    rows.append(record.values)
+            if len(rows) == ROWS_AT_ONCE:
+                yield Batch(rows, texts)
+                rows, texts = [], []
+    if rows:
+        yield Batch(rows, texts)
+
+
+def check_out(path: Path, force: bool) -> None:
+    """Raises UsageError for what would fail after the work, or destroy what stands there."""
+    if not format_of(path.name) or (format_of(path.name) == "parquet" and path.suffix.lower() == ".gz"):
+        raise UsageError(f"{path}: cannot tell its format", f"the name must end in {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "give --out a file name")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path.parent} does not exist", "make that folder, or write elsewhere")
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists already", "give --out another name, or replace it with --force")
+
+
+@contextlib.contextmanager
+def writing(path: Path, file: File, found: Survey, added: Mapping[str, Any]) -> Iterator[Write]:
+    """Gives a function that appends a batch with its answers to a file, which takes its name when the block ends well.
+
+    `file` is the one that the rows come from, `found` its survey, `added` an example of the columns that come new.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    kind = format_of(path.name)
     try:
-        if path.suffix == ".parquet":
-            with _parquet_writer(partial, like, columns, added) as write:
+        if kind == "parquet":
+            with _parquet_writer(partial, file, found, added) as write:
                 yield write
-        elif path.suffix in _DELIMITERS:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
-                yield _delimited_writer(stream, _DELIMITERS[path.suffix], [*columns, *added])
         else:
-            with partial.open("w", encoding="utf-8") as stream:
-                yield lambda rows: stream.writelines(f"{as_json(row)}\n" for row in rows)
+            with _text_file(partial, path.suffix.lower() == ".gz") as stream:
+                tab = path.name.lower().removesuffix(".gz").endswith(".tsv")
+                yield (
+                    _delimited_writer(stream, "\t" if tab else ",", [*found.columns, *added])
+                    if (kind == "delimited")
+                    else _json_writer(stream)
+                )
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def as_json(value: Any) -> str:
-    """JSON on one line; dates and the like as text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+def _text(record: Record, column: str, how: Reading) -> str:
+    """The text of a row; null counts as the empty text, a number as it is written. Raises ValueError for a bad row."""
+    if record.problem:
+        raise ValueError(record.problem)
+    if column not in record.values:
+        raise ValueError(f"no {column}")
+    return text_of(record, column, how, {}) or ""
 
 
-def named_columns(path: Path) -> list[str]:
-    """The columns that a file names before any row; of JSONL those of its first row."""
-    if path.suffix == ".parquet":
-        with _open_parquet(path) as table:
-            return table.schema_arrow.names
-    if path.suffix in _DELIMITERS:
-        with _opened(path) as stream:
-            return read_delimited(stream, _DELIMITERS[path.suffix], str(path))[0]
-    return list(next(_read_jsonl(path), {}))
-
-
-def _opened(path: Path) -> TextIO:
-    """A text file of which bytes that are no UTF-8 arrive as lone surrogates, and line ends as they are."""
-    with path.open("rb") as stream:
-        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise _rejected(path, 1, "UTF-16, not UTF-8")
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _read_delimited(path: Path) -> Iterator[Row]:
-    with _opened(path) as stream:
-        _columns, records = read_delimited(stream, _DELIMITERS[path.suffix], str(path))
-        for record in records:
-            if record.problem:
-                raise _rejected(path, record.line, record.problem)
-            yield record.values
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with _opened(path) as stream:
-        number = 0
-        while line := stream.readline(RECORD_LIMIT):
-            number += 1
-            if not line.strip():
-                continue
-            if problem := unreadable(line):
-                raise _rejected(path, number, problem)
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _rejected(path, number, f"no JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise _rejected(path, number, "not a JSON object")
-            if "\\ud" in line.lower() and (problem := unreadable(as_json(row))):
-                raise _rejected(path, number, problem)
-            yield row
-
-
-def _rejected(path: Path, line: int, problem: str) -> DataRejected:
-    hint = "correct or remove that row; a file in another encoding: iconv -f UTF-16 -t UTF-8 (or -f CP1252)"
-    return DataRejected(f"{path} line {line}: {problem}", hint)
-
-
-def _open_parquet(path: Path) -> Any:
+def _arrow_batches(file: File, text_column: str, how: Reading) -> Iterator[Batch]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataRejected(f"{path} is no Parquet file: {error}", "write it again") from None
+    with reachable(file.shown, listed=True), file.filesystem.open(file.path, "rb") as raw:
+        number = 0
+        for batch in arrow.parquet_batches(arrow.open_parquet(file, raw), None, ROWS_AT_ONCE):
+            kept, texts, rows = [], [], []
+            for i, values in enumerate(arrow.rows(batch.select([text_column]))):
+                number += 1
+                with contextlib.suppress(ValueError):
+                    texts.append(_text(Record(number, values), text_column, how))
+                    kept.append(i)
+                    rows.append(values)
+            if kept:
+                yield Batch(rows, texts, pa.Table.from_batches([batch]).take(kept))
 
 
-def _read_parquet(path: Path, size: int) -> Iterator[list[Row]]:
-    with _open_parquet(path) as table:
-        for batch in table.iter_batches(batch_size=size):
-            yield batch.to_pylist()
+def _kind(value: Any) -> str:
+    """What a value of JSON can be in Parquet without another value coming back: bool, int64, float64 or text."""
+    if isinstance(value, bool):
+        return "bool"
+    if not isinstance(value, Number):
+        return "text"
+    if value.lstrip("-").isdigit():
+        size = abs(int(value)) if len(value) < _LONGEST_INT else 2**63
+        return "whole" if size <= _EXACT else "int" if size < 2**63 else "text"
+    with contextlib.suppress(decimal.InvalidOperation):  # an exponent of twenty digits
+        if math.isfinite(float(value)) and decimal.Decimal(value) == decimal.Decimal(repr(float(value))):
+            return "float"
+    return "text"
 
 
 @contextlib.contextmanager
-def _parquet_writer(partial: Path, like: Path, columns: Sequence[str], added: Mapping[str, Any]) -> Iterator[Write]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([*_known_fields(like, columns), *pa.Table.from_pylist([dict(added)]).schema])
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-
-        def write(rows: list[Row]) -> None:
-            try:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise DataRejected(
-                    f"{like}: a value does not fit its Parquet column: {error}", "write to .jsonl instead"
-                ) from None
-
-        yield write
+def _text_file(path: Path, compressed: bool) -> Iterator[TextIO]:
+    if compressed:
+        with gzip.open(path, "wt", encoding="utf-8", newline="") as stream:
+            yield stream
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
 
 
-def _known_fields(like: Path, columns: Sequence[str]) -> list[Any]:
-    """Arrow fields of the columns of `like`: its own in Parquet, as the first rows have them in JSONL, else strings."""
-    import pyarrow as pa
+def _json_writer(stream: TextIO) -> Write:
+    def write(batch: Batch, answers: list[Row]) -> None:
+        stream.writelines(f"{as_json({**row, **answer})}\n" for row, answer in zip(batch.rows, answers, strict=True))
 
-    if like.suffix == ".parquet":
-        with _open_parquet(like) as table:
-            return list(table.schema_arrow)
-    kinds: dict[str, Any] = {}
-    if like.suffix == ".jsonl":
-        try:
-            found = pa.Table.from_pylist(next(read_batches(like, _SURVEYED), [])).schema
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DataRejected(f"{like}: rows differ in their types: {error}", "write to .jsonl instead") from None
-        kinds = {field.name: field.type for field in found if field.type != pa.null()}
-    return [pa.field(name, kinds.get(name, pa.string())) for name in columns]
+    return write
 
 
 def _delimited_writer(stream: TextIO, delimiter: str, columns: Sequence[str]) -> Write:
     writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     writer.writerow(columns)
-    return lambda rows: writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+
+    def write(batch: Batch, answers: list[Row]) -> None:
+        rows = ({**row, **answer} for row, answer in zip(batch.rows, answers, strict=True))
+        writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+
+    return write
 
 
-def _cell(value: Any) -> Any:
-    if value is None:
+@contextlib.contextmanager
+def _parquet_writer(path: Path, file: File, found: Survey, added: Mapping[str, Any]) -> Iterator[Write]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    new = pa.Table.from_pylist([dict(added)]).schema
+    if file.format == "parquet":
+        with file.filesystem.open(file.path, "rb") as raw:
+            own = list(arrow.open_parquet(file, raw).schema_arrow)
+    else:
+        own = [pa.field(name, _parquet_type(found.kinds.get(name, set()))) for name in found.columns]
+    schema = pa.schema([*own, *new])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write(batch: Batch, answers: list[Row]) -> None:
+            columns = list(batch.arrow.columns) if batch.arrow else [_parquet_column(batch, field) for field in own]
+            told = pa.Table.from_pylist(answers, schema=new)
+            writer.write_table(pa.Table.from_arrays([*columns, *told.columns], schema=schema))
+
+        yield write
+
+
+def _parquet_type(kinds: set[str]) -> Any:
+    import pyarrow as pa
+
+    if kinds == {"bool"}:
+        return pa.bool_()
+    if kinds and kinds <= {"whole", "int"}:
+        return pa.int64()
+    return pa.float64() if kinds and kinds <= {"whole", "float"} else pa.string()
+
+
+def _parquet_column(batch: Batch, field: Any) -> Any:
+    import pyarrow as pa
+
+    values = [row.get(field.name) for row in batch.rows]
+    if pa.types.is_string(field.type):
+        return pa.array([None if value is None else _cell(value) for value in values], field.type)
+    make = {"int64": int, "double": float, "bool": bool}[str(field.type)]
+    return pa.array([None if value is None else make(value) for value in values], field.type)
+
+
+def _cell(value: Any) -> str:
+    """A value as the text of a cell; nothing where it is missing."""
+    if value is None or value != value:
         return ""
-    return as_json(value) if isinstance(value, dict | list) else value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list | bool):
+        return as_json(value)
+    return repr(value) if isinstance(value, float) else as_text(value)

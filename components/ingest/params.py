@@ -1,13 +1,13 @@
 """Parameters of ingest."""
 
-import codecs
 from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from fineline.errors import UsageError
-from fineline.params import StepParams
+from fineline.params import Delimiter, Encoding, StepParams
+from fineline.reading.settings import Reading
 from fineline.tasks import get_task
 
 # Columns that later steps read by these names: a kept column must not pass for one of them.
@@ -43,12 +43,12 @@ class Params(StepParams):
     keep_columns: list[str] = Field(
         default_factory=list, description="Further columns to keep as text, for slices in evaluate; [] = none."
     )
-    encoding: str = Field(
+    encoding: Encoding = Field(
         "utf-8",
         description="Encoding of text files, a name that Python knows (cp1252, utf-16, ...); for UTF-8 a byte order mark "
         "is skipped.",
     )
-    delimiter: str = Field(
+    delimiter: Delimiter = Field(
         "",
         description=r"What separates cells, one character, \t for a tab; '' = by the file's name: ',' for .csv, tab for "
         ".tsv. When given, files of any other name are read as delimited text too.",
@@ -82,23 +82,6 @@ class Params(StepParams):
         except UsageError as error:
             raise ValueError(f"{error.what}; {error.hint}") from None
 
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            "".encode(value)  # also refuses codecs that are no text encodings, such as base64
-            return codecs.lookup(value).name.removesuffix("-sig")
-        except LookupError:
-            raise ValueError("Python knows no text encoding of that name") from None
-
-    @field_validator("delimiter")
-    @classmethod
-    def _one_character(cls, value: str) -> str:
-        value = "\t" if value == r"\t" else value
-        if len(value) > 1 or value in ('"', "\r", "\n", "\0"):
-            raise ValueError("must be one character, and neither a quote nor a line break")
-        return value
-
     @model_validator(mode="after")
     def _columns_fit(self) -> "Params":
         if self.text_column == self.label_column:
@@ -113,6 +96,10 @@ class Params(StepParams):
                 "in id_column, group_column, time_column or split_column, or rename it"
             )
         return self
+
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading("ingest.", self.encoding, self.delimiter, self.max_cell_bytes)
 
     def columns(self) -> list[str]:
         """The columns that every file must have."""

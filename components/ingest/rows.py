@@ -1,15 +1,15 @@
 """From a record's raw values to the typed row of a dataset. Values stay the text that they are: 001 is not 1."""
 
-import datetime
-import decimal
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from components.ingest.params import Params
-from components.ingest.records import Record, unreadable
 from components.ingest.seen import Seen
+from fineline.reading.cells import Classes, text_of
+from fineline.reading.records import Record
+from fineline.reading.settings import Reading
 from fineline.tasks import Task
 from fineline.text import clean_name
 
@@ -18,7 +18,7 @@ _SPLITS = {"": None, "train": None, "validation": None, "test": "test"}
 
 
 def typed_row(
-    record: Record, params: Params, task: Task, class_names: Mapping[str, list[str]], test: bool
+    record: Record, params: Params, how: Reading, task: Task, class_names: Classes, test: bool
 ) -> dict[str, Any]:
     """The row that `record` holds, with the own id ('' when ids are made) and every optional column that `params` names.
 
@@ -29,7 +29,7 @@ def typed_row(
         raise ValueError(record.problem)
 
     def cell(column: str) -> str | None:
-        return _cell(column, record.values.get(column), params.max_cell_bytes, class_names)
+        return text_of(record, column, how, class_names)
 
     text = cell(params.text_column)
     if text is None:
@@ -75,50 +75,6 @@ def set_id(row: dict[str, Any], label_columns: Sequence[str], seen: Seen, place:
     digest = hashlib.sha256(_ENCODER.encode(content).encode()).digest()[:8]
     times, _first = seen.count(digest)
     row["id"] = digest.hex() if times == 1 else f"{digest.hex()}-{times}"
-
-
-def _cell(column: str, value: Any, limit: int, class_names: Mapping[str, list[str]]) -> str | None:
-    """A value as text, None when it is missing; raises ValueError for what is no single value, too large or no text."""
-    if column in class_names and value is not None:
-        return _class_name(column, value, class_names[column])
-    text = value if isinstance(value, str) else _as_text(column, value)
-    if text is None:
-        return None
-    if len(text) * 4 > limit and (size := len(text.encode("utf-8", "surrogatepass"))) > limit:
-        raise ValueError(f"{column} has {size:,} bytes, {limit:,} are allowed (ingest.max_cell_bytes)")
-    if problem := unreadable(text):
-        raise ValueError(f"{column}: {problem}")
-    return text
-
-
-def _as_text(column: str, value: Any) -> str | None:
-    """A typed value as text, as CSV and JSON have it: 1.0 is '1.0', so that one column has one set of labels in every format."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, int | decimal.Decimal):
-        return str(value)
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    raise ValueError(f"{column} is a {type(value).__name__}, not one value")
-
-
-def _class_name(column: str, value: Any, names: list[str]) -> str | None:
-    """The name behind a class's number; None for -1, with which `datasets` marks a row without a class."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        if value in names:
-            return value
-        raise ValueError(f"{column} is {value!r}, which is no class") from None
-    if number == -1:
-        return None
-    if not 0 <= number < len(names):
-        raise ValueError(f"{column} is {number}, but there are {len(names)} classes")
-    return names[number]
 
 
 def _split(value: str | None) -> str | None:

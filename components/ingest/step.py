@@ -1,7 +1,5 @@
 """Reads the source in a stream and writes one typed Parquet file, with what could not be read beside it."""
 
-import dataclasses
-import difflib
 import functools
 import re
 from collections import Counter
@@ -10,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.ingest.params import Params
-from components.ingest.quarantine import QUARANTINE, Quarantine
-from components.ingest.reading import Table, open_table
 from components.ingest.rows import set_id, typed_row
 from components.ingest.seen import Seen, open_seen
 from fineline import artifacts, pinned
 from fineline import source_version as versions
 from fineline.dataset import DATA, ROW_GROUP, describe, schema
 from fineline.errors import DataRejected, UsageError
-from fineline.locations import FORMATS, File
+from fineline.locations import File
 from fineline.progress import progress
+from fineline.reading.quarantine import QUARANTINE, Quarantine
+from fineline.reading.tables import check_columns, named, open_table
 from fineline.redaction import redacted
 from fineline.tasks import Task, get_task
 
@@ -68,7 +66,7 @@ def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]
     """The files to read, each with whether all of its rows belong to the test split."""
     files = []
     for role, source in version.items():
-        found = [_named(file, params.delimiter) for file in pinned.files_of(source)]
+        found = [named(file, params.reading()) for file in pinned.files_of(source)]
         splits = sorted({file.split for file in found if file.split})
         if role == "test_source" and len(splits) > 1:
             raise UsageError(
@@ -77,16 +75,6 @@ def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]
             )
         files += [(file, role == "test_source" or file.split == "test") for file in found]
     return files
-
-
-def _named(file: File, delimiter: str) -> File:
-    """`file` with its format: with a `delimiter`, one of any other name is delimited text."""
-    if not file.format and not delimiter:
-        raise UsageError(
-            f"{file.shown}: the name does not say what the file holds",
-            f"it must end in {', '.join(FORMATS)}, or set ingest.delimiter to read it as delimited text",
-        )
-    return dataclasses.replace(file, format=file.format or "delimited")
 
 
 def _check(version: versions.Version, files: Sequence[tuple[File, bool]], sources: Sequence[Mapping[str, Any]]) -> None:
@@ -110,7 +98,7 @@ def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, ta
     sources: list[dict[str, Any]] = []
     cleaned: Counter[tuple[str, str]] = Counter()
     with (folder / QUARANTINE).open("w", encoding="utf-8") as stream, open_seen(folder / "seen.sqlite") as seen:
-        quarantine = Quarantine(stream, params.max_bad_rows)
+        quarantine = Quarantine(stream, params.max_bad_rows, params.reading())
         rows = _rows(files, params, task, seen, quarantine, sources, cleaned)
         labels = _write(progress(rows, "ingest"), folder / DATA, columns, task)
         quarantine.check()
@@ -143,14 +131,18 @@ def _rows(
     labels that were written otherwise: (as written, as kept), beyond a thousand of these ('', '')."""
     label_columns = [field.name for field in task.fields()]
     numeric: dict[bool, tuple[str, str]] = {}
+    how = params.reading()
     for file, test in files:
-        accepted = refused = 0
+        accepted = refused = blank = 0
         kinds: dict[bool, str] = {}
-        with open_table(file, params.columns(), params.encoding, params.delimiter) as table:
-            _check_columns(table, file, params)
+        with open_table(file, params.columns(), how) as table:
+            check_columns(table, file.shown, params.columns(), how)
             for record in table.records:
+                if record.blank:
+                    blank += 1
+                    continue
                 try:
-                    row = typed_row(record, params, task, table.class_names, test)
+                    row = typed_row(record, params, how, task, table.class_names, test)
                     set_id(row, label_columns, seen, f"{file.name} line {record.line}")
                 except ValueError as reason:
                     quarantine.add(file.name, record, str(reason))
@@ -169,7 +161,8 @@ def _rows(
                             known = (written, label) in cleaned or len(cleaned) < _LABELS_LISTED
                             cleaned[(written, label) if known else ("", "")] += 1
                 yield row
-            sources.append({"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused})
+            source = {"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused}
+            sources.append({**source, "blank": blank} if blank else source)
         if len(kinds) == 1:
             ((kind, label),) = kinds.items()
             numeric.setdefault(kind, (file.shown, label))
@@ -179,23 +172,6 @@ def _rows(
                 f"and text in {numeric[False][0]} (such as {numeric[False][1]!r})",
                 "write the labels the same way in all files",
             )
-
-
-def _check_columns(table: Table, file: File, params: Params) -> None:
-    if not table.columns:  # nothing readable yet: the rows themselves will tell
-        return
-    missing = [name for name in params.columns() if name not in table.columns]
-    if not missing:
-        return
-    listed = ", ".join(repr(name[:60]) for name in table.columns[:50])
-    alone = table.columns[0] if len(table.columns) == 1 else ""
-    if separator := next((mark for mark in ("\t", ";", "|", ",") if mark in alone), ""):
-        hint = f"cells seem to be separated by {separator!r}: set ingest.delimiter"
-    else:
-        close = difflib.get_close_matches(missing[0], table.columns, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        hint += "name the columns in ingest.text_column, ingest.label_column and the like"
-    raise UsageError(f"{file.shown} has no column {', '.join(map(repr, missing))}; it has {listed}", hint)
 
 
 def _write(rows: Iterator[dict[str, Any]], path: Path, columns: "pa.Schema", task: Task) -> dict[str, int]:
@@ -240,4 +216,6 @@ def _summary(figures: dict[str, Any]) -> str:
     labels = f", {len(figures['labels'])} labels" if "labels" in figures else ""
     cleaned = f", {figures['cleaned_labels']['rows']:,} labels cleaned" if "cleaned_labels" in figures else ""
     refused = f", {figures['quarantined']} in {QUARANTINE}" if figures["quarantined"] else ""
-    return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{cleaned}{refused}"
+    blank = sum(source.get("blank", 0) for source in figures["sources"])
+    left = f", {blank:,} blank" if blank else ""
+    return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{cleaned}{refused}{left}"

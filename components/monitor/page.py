@@ -108,6 +108,7 @@ def _rows(content: Mapping[str, Any]) -> str:
     rows = [
         ["read", f"{content['read']:,}"],
         ["without text", f"{content['empty']:,}"],
+        ["bad", f"{content['bad']:,}{': ' if content['bad'] else ''}{content['first_bad']}"],
         ["compared", f"{content['rows']:,}"],
         ["of the reference", f"{content['reference_rows']:,}"],
         ["answers", content["answers"] + (f", version {content['version']}" if content["version"] else "")],

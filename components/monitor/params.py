@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fineline.params import StepParams
+from fineline.params import Delimiter, Encoding, StepParams
+from fineline.reading.settings import Reading
 
 
 class Params(StepParams):
@@ -12,13 +13,20 @@ class Params(StepParams):
 
     source: str = Field(
         min_length=1,
-        description="The recent texts: a .csv, .tsv, .jsonl or .parquet file (.gz too for the text formats), a glob, a folder "
-        "of such files (what `fineline serve --log-folder` writes, for one), or any fsspec URL of these (s3://, gs://, ...).",
+        description="The recent texts: what pin.source may be, for one the folder that `fineline serve --log-folder` writes.",
         json_schema_extra={"location": True},
     )
     text_column: str = Field("text", min_length=1, description="Column that holds the text.")
     time_column: str = Field(
         "", description="Column that says when a text came, such as `time` of a serving log; '' = none."
+    )
+    encoding: Encoding = Field("utf-8", description="Encoding of text files, as ingest.encoding.")
+    delimiter: Delimiter = Field("", description="What separates cells, as ingest.delimiter; '' = by the file's name.")
+    max_bad_rows: int = Field(
+        10,
+        ge=0,
+        description="Rows that may be unreadable, or have a time that is none or has not come yet, before the step fails with "
+        "exit code 3; they are counted and named, and not compared.",
     )
     window_days: float = Field(
         30.0,
@@ -63,3 +71,7 @@ class Params(StepParams):
         if self.min_rows > self.max_rows:
             raise ValueError(f"min_rows {self.min_rows} is more than max_rows {self.max_rows}")
         return self
+
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading("monitor.", self.encoding, self.delimiter)

@@ -38,6 +38,8 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
         "reference_rows": len(kept.rows),
         "read": found.read,
         "empty": found.empty,
+        "bad": found.bad,
+        "first_bad": found.first_bad,
         "answers": params.predictions,
         "version": found.version,
         "columns_not_in_source": [name for name in columns if name not in found.rows],

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.ingest.delimited import read_delimited
 from fineline import artifacts
+from fineline.reading.delimited import read_delimited
+from fineline.reading.settings import Reading
 from tests.components.conftest import CSV, JSONL, ROWS, Ingest, RunStep, pairs, quarantined, write
 from tests.conftest import PROJECT, files_of
 
@@ -161,7 +162,12 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | str], dict[str, Any], int, list[str
         3,
         ["a.csv.gz is no whole gzip file"],
     ),
-    "pretty JSON": ({"a.jsonl": "[\n" + "{\n" * 20}, {"source": "a.jsonl"}, 3, ["no JSON object", "a.jsonl line 1"]),
+    "pretty JSON": (
+        {"a.jsonl": "[\n" + "{\n" * 20},
+        {"source": "a.jsonl"},
+        3,
+        ["a.jsonl is a JSON array", "jq -c '.[]'"],
+    ),
     "label as number and as text": (
         {"a.csv": "text,label\na,0\nb,1\n", "t.csv": "text,label\na,no\nb,yes\n"},
         {"test_source": "t.csv"},
@@ -259,10 +265,10 @@ def test_full_disk(tmp_path: Path, run_step: RunStep) -> None:
 
 
 def test_endless_record_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.ingest import delimited
     from fineline.errors import DataRejected
+    from fineline.reading import delimited
 
     monkeypatch.setattr(delimited, "RECORD_LIMIT", 1_000)
     path = write(tmp_path / "a.csv", CSV + '"open\n' + "row,x\n" * 500)
     with path.open(newline="") as stream, pytest.raises(DataRejected, match="a quote may be open since line 4"):
-        list(read_delimited(stream, ",", "a.csv")[1])
+        list(read_delimited(stream, ",", "a.csv", Reading("ingest."))[1])

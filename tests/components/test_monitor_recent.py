@@ -82,6 +82,25 @@ def test_only_the_newest_days_are_recent(tmp_path: Path) -> None:
         assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"][-count:]
 
 
+def test_times_that_cannot_be_make_no_other_row_look_old(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "time": "2026-02-01"} for n in range(600)]
+    rows += [{"text": "of the future", "time": "2106-02-07"}, {"text": "of never", "time": "9999-99-99"}]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    found = read(Params(source=str(tmp_path / "a.csv"), time_column="time"), [])
+    assert (len(found.rows), found.read, found.empty, found.bad) == (600, 602, 0, 2)
+    assert found.first_bad == (
+        "a.csv line 602: time '2106-02-07' has not come yet; a.csv line 603: time '9999-99-99' is no time"
+    )
+
+
+def test_bad_and_blank_rows_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,b\nhello,1\n,\nyou,2,3\n,\n\nbye,2\n")
+    found = read(Params(source=str(tmp_path / "a.csv")), [])
+    assert found.rows["text"].tolist() == ["hello", "bye"]
+    assert (found.read, found.empty, found.bad) == (3, 0, 1)
+    assert found.first_bad == "a.csv line 4: 3 cells where the header has 2"
+
+
 def write_log(folder: Path, bundle: Path, texts: list[str], version: str, day: int, **changes: object) -> None:
     """A file as the server writes it, with the bundle's own answers."""
     answers = predict(open_bundle(bundle, threads=1), texts, 16)
@@ -125,24 +144,24 @@ def test_the_log_of_another_model_is_refused(run_step: RunStep, watched: Path, t
     ("name", "content", "params", "code", "words"),
     [
         ("", "", {}, 2, "does not exist"),
-        ("in/notes.md", "text", {"source": "in"}, 2, "has no file of a known format (.csv, .tsv,"),
-        ("a.csv", "body\nhello\n", {}, 2, "has no column text; it has body"),
-        ("a.csv", "text\nhello\n", {"time_column": "when"}, 2, "has no column when; it has text"),
-        ("a.csv", "text\nhello\n", {"predictions": "logged"}, 2, "has no column time, label, score, version"),
+        ("in/notes.md", "text", {"source": "in"}, 2, "in names no data file (.csv, .tsv,"),
+        ("a.csv", "body\nhello\n", {}, 2, "has no column 'text'; it has 'body'"),
+        ("a.csv", "text\nhello\n", {"time_column": "when"}, 2, "has no column 'when'; it has 'text'"),
+        ("a.csv", "text\nhello\n", {"predictions": "logged"}, 2, "has no column 'time', 'label', 'score', 'version'"),
         (
             "a.csv",
             "text,when\nhello,soon\n",
             {"time_column": "when"},
             3,
-            "1 of 1 values of when are no time, such as 'soon'",
+            "1 of 1 values of when are no time in the past, such as 'soon'",
         ),
-        ("a.csv", "text,b\nhello,1\nyou,2,3\n", {}, 3, "Expected 2 columns, got 3"),
-        ("a.csv", b"text\n\xff\xfe\n", {}, 3, "invalid UTF8"),
-        ("a.csv", "", {}, 3, "Empty CSV file"),
-        ("a.jsonl", '{"text": "a"}\n{"text"', {}, 3, "JSON parse error"),
-        ("a.parquet", "no Parquet", {}, 3, "a.parquet cannot be read"),
-        ("a.csv.gz", "no gzip", {}, 4, "Not a gzipped file"),
-        ("", "", {"source": "nowhere://x/a.csv"}, 4, "cannot be reached: Protocol not known: nowhere"),
+        ("a.csv", "text,b\nhello,1\nyou,2,3\n", {"max_bad_rows": 0}, 3, "a.csv line 3: 3 cells where the header has 2"),
+        ("a.csv", b"text\n\xff\xfe\n", {"max_bad_rows": 0}, 3, "set monitor.encoding, for instance to cp1252"),
+        ("a.csv", "", {}, 3, "a.csv is empty"),
+        ("a.jsonl", '{"text": "a"}\n{"text"', {"max_bad_rows": 0}, 3, "a.jsonl line 2: no JSON object"),
+        ("a.parquet", "no Parquet", {}, 3, "a.parquet is no whole Parquet file"),
+        ("a.csv.gz", "no gzip", {}, 3, "a.csv.gz is no whole gzip file"),
+        ("", "", {"source": "nowhere://x/a.csv"}, 2, "is no location: Protocol not known: nowhere"),
         ("", "", {"alpha": 0.6, "min_effect": 1, "predictions": "guessed", "rows": 1}, 2, "4 parameters are wrong"),
         ("", "", {"min_rows": 300, "max_rows": 100}, 2, "min_rows 300 is more than max_rows 100"),
         ("", "", {"source": ""}, 2, "monitor.source = ''"),
@@ -178,7 +197,7 @@ def test_a_damaged_gzip_file(tmp_path: Path, run_step: RunStep, watched: Path) -
         "monitor", {"source": str(tmp_path / "a.csv.gz")}, bundle=watched, drift=tmp_path / "drift"
     )
     assert code == 3
-    assert "a.csv.gz cannot be read" in error
+    assert "a.csv.gz is no whole gzip file" in error
 
 
 def test_the_reference_is_of_held_out_rows_and_holds_no_text(watched: Path) -> None:

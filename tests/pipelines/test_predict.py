@@ -1,6 +1,7 @@
 """fineline predict: texts, lines and files, through the real command line in processes of their own where that matters."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -19,8 +20,9 @@ import pytest
 from fineline import ledger, registry, tracking
 from fineline.bundle import open_bundle, predict
 from pipelines.cli import COMMANDS, main
-from pipelines.predict import ROWS_AT_ONCE
+from pipelines.tables import ROWS_AT_ONCE
 from tests.conftest import files_of, make_rows
+from tests.word_bundle import write_word_bundle
 
 TEXTS = ["my card was declined", "wire transfer pending", ""]
 TOLERANCE = 1e-5
@@ -260,9 +262,9 @@ def test_a_file_with_only_a_header(label, tmp_path) -> None:
     ("name", "content", "code", "words"),
     [
         ("in.csv", None, 2, "does not exist"),
-        ("in.xlsx", b"text\n", 2, "must end in .csv, .tsv, .jsonl, .parquet"),
+        ("in.xlsx", b"text\n", 2, "must end in .csv, .tsv, .jsonl, .ndjson, .parquet"),
         ("in.csv", b"", 3, "is empty"),
-        ("in.csv", b"id,body\n1,a\n", 2, "--text-column can be: id, body"),
+        ("in.csv", b"id,body\n1,a\n", 2, "has no column 'text'; it has 'id', 'body'"),
         ("in.csv", b"text,text\na,b\n", 3, "two columns are named text"),
         ("in.csv", b"id,text\n1,a\n2,b,c\n", 3, "line 3: 3 cells where the header has 2"),
         ("in.csv", b'id,text\n1,"a\n2,b\n', 3, "line 2"),
@@ -270,12 +272,13 @@ def test_a_file_with_only_a_header(label, tmp_path) -> None:
         ("in.csv", b"text\na\0b\n", 3, "line 2: a NUL byte"),
         ("in.csv", "text\na\n".encode("utf-16"), 3, "UTF-16"),
         ("in.jsonl", b'{"text": "a"}\n{"text": \n', 3, "line 2: no JSON"),
-        ("in.jsonl", b'{"text": "a"}\n[1]\n', 3, "line 2: not a JSON object"),
-        ("in.jsonl", b'{"text": ["a"]}\n', 3, "row 1: text is a list, not a text"),
-        ("in.jsonl", b'{"text": "a"}\n{"body": "a"}\n', 2, "no column 'text' in row 2"),
+        ("in.json", b'[{"text": "a"}]', 2, "jq -c '.[]'"),
+        ("in.jsonl", b'{"text": "a"}\n[1]\n', 3, "line 2: no JSON object: not a JSON object"),
+        ("in.jsonl", b'{"text": ["a"]}\n', 3, "line 1: text is a list, not one value"),
+        ("in.jsonl", b'{"text": "a"}\n{"body": "a"}\n', 3, "line 2: no text"),
         ("in.jsonl", b'{"text": "\\ud800"}\n', 3, "half of a surrogate pair"),
-        ("in.jsonl", b"\n", 2, "has no column 'text'"),
-        ("in.parquet", b"PAR1 no", 3, "is no Parquet file"),
+        ("in.jsonl", b"\n", 3, "in.jsonl is empty"),
+        ("in.parquet", b"PAR1 no", 3, "is no whole Parquet file"),
     ],
 )
 def test_bad_files_end_before_any_work_and_leave_nothing(name, content, code, words, label, tmp_path) -> None:
@@ -300,6 +303,9 @@ def test_bad_files_end_before_any_work_and_leave_nothing(name, content, code, wo
         (["--file", "in.csv", "--out", "folder.csv"], 2, "is a folder"),
         (["--file", "in.csv", "--out", "link.csv"], 2, "is a symbolic link"),
         (["--file", "folder.csv"], 2, "is a folder"),
+        (["--file", "in.csv", "--out", "out.parquet.gz"], 2, "cannot tell its format"),
+        (["--file", "in.csv", "--encoding", "utf-9"], 2, "Python knows no text encoding of that name"),
+        (["--file", "in.csv", "--delimiter", "ab"], 2, "must be one character"),
         (["bad \udce9"], 3, "text 1: byte 0xe9"),
         (["--model", "nowhere", "a"], 2, "nowhere is no folder"),
         (["--model", "folder.csv", "a"], 2, "is no bundle"),
@@ -316,6 +322,76 @@ def test_wrong_use(arguments, code, words, label, tmp_path, monkeypatch) -> None
     assert words in stderr
     assert stderr.count("\n") == 2
     assert files_of(tmp_path) == {"in.csv"}
+
+
+@pytest.fixture
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle made in milliseconds."""
+    return write_word_bundle(tmp_path_factory.mktemp("words") / "bundle", {"wire": "transfer"})
+
+
+def test_what_is_there_is_replaced_only_by_force(words, capfd, tmp_path) -> None:
+    source, out = write(tmp_path / "in.csv"), tmp_path / "out.csv"
+    out.write_text("the work of a week")
+    command = ["predict", "--model", str(words), "--file", str(source), "--out"]
+    assert main([*command, str(out)]) == 2
+    stderr = capfd.readouterr().err
+    assert "out.csv exists already" in stderr
+    assert "--force" in stderr
+    assert out.read_text() == "the work of a week"
+    assert main([*command, str(out), "--force"]) == 0
+    assert out.read_text().startswith("id,text,channel,label,score")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+    assert main([*command, str(tmp_path / "link.csv")]) == 2
+
+
+def test_bad_rows_are_left_out_in_order_and_listed(words, capfd, tmp_path) -> None:
+    (tmp_path / "in.csv").write_bytes(b"n,text\n1,a\n2,caf\xe9\n,\n3,b\n4,c,d\n5,wire\n")
+    arguments = ["predict", "--model", str(words), "--file", str(tmp_path / "in.csv"), "--skip-bad"]
+    assert main([*arguments, "--out", str(tmp_path / "out.csv.gz")]) == 0
+    assert capfd.readouterr().err.endswith("3 rows, added label, score; left out 2 bad and 1 blank\n")
+    lines = gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["n", "1", "3", "5"]
+    listed = [json.loads(line) for line in (tmp_path / "out.csv.gz.skipped.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["content"]) for row in listed] == [(3, "2,caf\\xe9"), (6, "4,c,d")]
+    assert files_of(tmp_path) == {"in.csv", "out.csv.gz", "out.csv.gz.skipped.jsonl"}
+    assert main(arguments) == 0
+    output = capfd.readouterr()
+    assert [json.loads(line)["n"] for line in output.out.splitlines()] == ["1", "3", "5"]
+    assert [json.loads(line)["line"] for line in output.err.splitlines()[:2]] == [3, 6]
+
+
+def run_words(words: Path, *arguments: str, stdin: bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "pipelines.cli", "predict", "--model", str(words), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, env={**os.environ, **environment})
+
+
+def test_rows_of_stdin(words) -> None:
+    done = run_words(words, "--file", "-", stdin='{"n": 1.10, "text": "wire ü"}\n{"n": 2, "text": null}\n'.encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith('{"n": 1.10, "text": "wire ü", "label": "transfer"')
+    assert json.loads(lines[1])["text"] is None
+    done = run_words(words, "--file", "-", "--delimiter", ";", stdin=b"n;text\n1;wire\n")
+    assert json.loads(done.stdout)["label"] == "transfer"
+    done = run_words(words, stdin=b'{"text": "wire"}\n')
+    assert done.stderr == b"these lines look like JSON: --file - reads them as rows\n"
+
+
+def test_json_lines_are_utf8_whatever_the_locale(words) -> None:
+    settings = {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_words(words, "--encoding", "gb18030", stdin="wire 漢\n".encode("gb18030"), **settings)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout.decode("utf-8"))["text"] == "wire 漢"
+
+
+def test_lines_that_are_no_text_can_be_left_out(words) -> None:
+    content = b"wire\ncaf\xe9\nbye\n"
+    done = run_words(words, stdin=content)
+    assert (done.returncode, b"stdin line 2: byte 0xe9" in done.stderr) == (3, True)
+    done = run_words(words, "--skip-bad", stdin=content)
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["wire", "bye"]
+    assert done.stderr.startswith(b"stdin line 2: byte 0xe9")
 
 
 def test_a_changed_bundle_is_refused(bundle, capfd, tmp_path) -> None:
@@ -340,6 +416,11 @@ def test_killed_half_way_leaves_no_output(bundle, tmp_path) -> None:
         time.sleep(0.05)
     process.terminate()
     assert process.wait(timeout=120) == 143
+    assert process.stderr
+    said = process.stderr.read().decode()
+    assert "stopped by SIGTERM" in said
+    assert "out.csv was not written; the same command begins anew" in said
+    assert "go on" not in said
     assert files_of(tmp_path) == {"in.csv"}
 
 

@@ -3,9 +3,10 @@
 import json
 from typing import TextIO
 
-from components.ingest.records import Record
 from fineline.dataset import describe
 from fineline.errors import DataRejected
+from fineline.reading.records import Record
+from fineline.reading.settings import Reading
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -14,10 +15,12 @@ _READ_ON = 1_000
 
 
 class Quarantine:
-    """Writes refused rows to `stream` and counts them; more than `allowed` of them stop the step."""
+    """Writes refused rows to `stream` and counts them. More than `allowed` are too many; `more` tells how to allow them."""
 
-    def __init__(self, stream: TextIO, allowed: int) -> None:
+    def __init__(self, stream: TextIO, allowed: int, how: Reading, more: str = "") -> None:
         self.count = 0
+        self._how = how
+        self._more = more or f"raise {how.name('max_bad_rows')}"
         self._stream = stream
         self._allowed = allowed
         self._first: list[str] = []
@@ -46,7 +49,7 @@ class Quarantine:
     def _rejection(self, what: str) -> DataRejected:
         return DataRejected(
             f"{what}, {self._allowed} are allowed: {self.summary()}",
-            "the file is in another encoding: set ingest.encoding, for instance to cp1252"
+            f"the file is in another encoding: set {self._how.name('encoding')}, for instance to cp1252"
             if self._encoding > self.count / 2
-            else "mend the rows, or raise ingest.max_bad_rows",
+            else f"mend the rows, or {self._more}",
         )

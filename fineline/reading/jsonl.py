@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from components.ingest.records import RECORD_LIMIT, Record, unreadable
 from fineline.errors import DataRejected
+from fineline.reading.records import RECORD_LIMIT, Number, Record, unreadable
 
+ARRAY_HINT = "write one object per line: jq -c '.[]' array.json > rows.jsonl"
 _PEEKED = 1_000
 
 
@@ -17,6 +18,8 @@ def read_jsonl(stream: TextIO, shown: str) -> tuple[list[str], Iterator[Record]]
     first = list(itertools.islice(records, _PEEKED))
     if not first:
         raise DataRejected(f"{shown} is empty", "give a file with one JSON object per line")
+    if first[0].raw.lstrip().startswith("[") and not any(record.values for record in first):
+        raise DataRejected(f"{shown} is a JSON array, and JSONL holds one JSON object per line", ARRAY_HINT)
     columns = list(dict.fromkeys(name for record in first for name in record.values))
     return columns, itertools.chain(first, records)
 
@@ -38,7 +41,7 @@ def _records(stream: TextIO, shown: str) -> Iterator[Record]:
         try:
             # Numbers stay as they are written: 1.10 is not 1.1.
             values = json.loads(
-                line, parse_int=str, parse_float=str, parse_constant=_no_number, object_pairs_hook=_each_key_once
+                line, parse_int=Number, parse_float=Number, parse_constant=_no_number, object_pairs_hook=_each_key_once
             )
             if not isinstance(values, dict):
                 raise ValueError("not a JSON object")
