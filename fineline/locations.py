@@ -81,24 +81,32 @@ def find_files(location: str, revision: str = "") -> list[File]:
     """
     import fsspec
 
-    if location.startswith("dvc://"):
-        return _dvc_files(location, revision)
-    if location.startswith("hf://") and not location.startswith("hf://datasets/"):
-        return _hub_files(location, revision)
-    with reachable(location):
+    with _driver_of(location):
+        if location.startswith("dvc://"):
+            return _dvc_files(location, revision)
+        if location.startswith("hf://") and not location.startswith("hf://datasets/"):
+            return _hub_files(location, revision)
+    with reachable(location), _driver_of(location):
         try:
             filesystem, path = fsspec.url_to_fs(location)
-        except ImportError as error:
-            extra = _EXTRAS.get(location.partition("://")[0], "")
-            raise ResourceError(
-                f"{redacted(location)} needs a driver that is not installed: {error}",
-                f"pip install 'fineline[{extra}]'" if extra else "install the package that this names",
-            ) from None
         except ValueError as error:
             raise UsageError(
                 f"{redacted(location)} is no location: {error}", "give a path or a URL, see docs/parameters.md"
             ) from None
         return _expand(filesystem, path, redacted(location), VERSION_MARKS.get(location.partition("://")[0], ""))
+
+
+@contextlib.contextmanager
+def _driver_of(location: str) -> Iterator[None]:
+    """Gives a driver that is not installed as ResourceError: the images hold those that their step is made for."""
+    try:
+        yield
+    except ImportError as error:
+        extra = _EXTRAS.get(location.partition("://")[0], "")
+        raise ResourceError(
+            f"{redacted(location)} needs a driver that is not installed: {error}",
+            f"pip install 'fineline[{extra}]'" if extra else "install the package that this names",
+        ) from None
 
 
 @contextlib.contextmanager

@@ -13,12 +13,13 @@ NOT_CALLED = {
     "data": {"torch", "transformers"},
     "onnx": {"torch", "transformers", "mlflow", "sqlalchemy"},
     "registry": {"torch", "transformers", "sklearn", "scipy", "datasketch"},
-    "promotion": {"torch", "transformers", "datasketch"},
+    "promotion": {"torch", "transformers", "datasketch", "datasets", "dvc", "huggingface_hub"},
     "client": {"torch", "transformers", "mlflow", "sqlalchemy", "pyarrow", "sklearn", "scipy", "filelock"},
     "torch": set(),
 }
 """Environment to the packages that what it runs reaches only in functions of fineline that they do not call: to make a model, to
-send a journal, to judge answers, to find near-duplicates, to write an artifact."""
+send a journal, to judge answers, to find near-duplicates, to write an artifact; and to read recent texts from where labelled rows
+may lie too, which says what is not installed."""
 
 
 def modules(name: str) -> dict[str, Path]:
