@@ -94,7 +94,7 @@ def test_any_compiled_default_arrives(values: list[Any], key: str) -> None:
 
 
 @settings(max_examples=100)
-@given(text=TEXTS.filter(bool))
+@given(text=TEXTS.map(lambda text: text.replace("\x00", "")).filter(bool))  # no path has a NUL
 def test_any_text_that_a_step_takes_by_itself_arrives(compiled: str, text: str) -> None:
     assert sent(compiled, "ingest", version=delivery.encoded(text))["--source_version"] == text
     heard = sent(compiled, "train", checkpoints=delivery.encoded(f"/checkpoints/{text}"))

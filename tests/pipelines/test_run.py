@@ -53,7 +53,7 @@ def test_a_gate_that_says_no_skips_registration_visibly(project: Path) -> None:
     assert "register" in output.partition("not run yet")[0]
     (training,) = (tags for name, tags in runs(project).items() if name.startswith("train-"))
     assert training["state"] == "FINISHED"
-    assert training["fineline.pipeline_state"] == "SUCCEEDED"
+    assert training["fineline.pipeline_state"] == "succeeded"
     assert training["fineline.pipeline_run"] == results(project).parent.name
 
 
@@ -74,7 +74,7 @@ def test_a_failed_step_is_a_failed_run_with_its_exit_code_and_its_words(project:
     assert "data_quality: error:" in log.read_text()
     (ended,) = (tags for name, tags in runs(project).items() if name.startswith("pipeline-"))
     assert ended["state"] == "FAILED"
-    assert "failed" in ended["fineline.pipeline_error"]
+    assert "failed" in ended["fineline.pipeline_why"]
 
 
 def test_ctrl_c_ends_the_step_too(project: Path) -> None:

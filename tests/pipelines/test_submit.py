@@ -89,7 +89,7 @@ def test_no_cache_reaches_every_task_also_in_nested_pipelines(server: KubeflowSe
         (["--set", "train.epoch=2", "--set", "split.test_share=7"], "split.test_share = 7"),
         (["--set", "cluster.gpu_count=-1"], "cluster.gpu_count"),
         (["--set", f"train.model={'x' * 115_000}"], "train_params alone 115,"),
-        (["--set", f"pin.source={'<' * 10_000}"], "pin_params alone 60,0"),
+        (["--set", f"pin.source={'<' * 20_000}"], "pin_params alone 120,0"),
         (["--set", "train.epochs"], "not BLOCK.NAME=VALUE"),
         (["--params", "missing.yaml"], "missing.yaml does not exist"),
     ],
