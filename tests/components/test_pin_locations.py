@@ -1,6 +1,7 @@
 """pin and ingest on storages that know versions: what is read when the source moves on between the two."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def rows(folder: Path) -> list[tuple[str, str]]:
 
 def changed(outcome: tuple[int, str], *words: str) -> None:
     code, err = outcome
-    assert (code, err.count("\n")) == (4, 2), err
+    assert (code, err.count("\n") in (2, 3)) == (4, True), err  # the third says where an earlier dataset is now
     for word in ("changed since pin: ", *words):
         assert word in err
 
@@ -177,7 +178,9 @@ def test_a_commit_that_a_force_push_took_away(tmp_path: Path, dvc_repo: Path, pi
 def forget() -> None:
     """What a new process would not know: the listings that s3fs keeps, the clones that DVC keeps."""
     import s3fs
-    from dvc.repo.open_repo import clean_repos
 
     s3fs.S3FileSystem.clear_instance_cache()
-    clean_repos()
+    if dvc := sys.modules.get(
+        "dvc.repo.open_repo"
+    ):  # imported here, DVC would log into this test's captured output for ever
+        dvc.clean_repos()
