@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fineline import mlflow_server, patience
+from fineline import embedded_store, mlflow_server, patience
 from fineline.artifacts import EVENTS
 from fineline.errors import FinelineError, UsageError
 
@@ -93,9 +93,13 @@ def experiment_id(server: Any, name: str) -> str:
     found = server.get_experiment_by_name(name)
     if found is None:
         try:
-            return server.create_experiment(name)
+            made = server.create_experiment(name)
         except MlflowException:  # another process made it in between
             found = server.get_experiment_by_name(name)
+        else:
+            if tracking_uri().startswith("sqlite"):  # MLflow takes the folder that this process is in
+                embedded_store.settle(mlflow_server.sqlite_file(tracking_uri()))
+            return made
     return found.experiment_id
 
 
@@ -109,6 +113,8 @@ def client() -> Any:
     try:
         for uri in dict.fromkeys((tracking_uri(), registry_uri())):
             mlflow_server.probe(uri)
+            if uri.startswith("sqlite"):
+                embedded_store.settle(mlflow_server.sqlite_file(uri))
             server = MlflowClient(uri)  # opens the store at `uri`, so that what it raises is raised here
     except Exception as error:
         raise explained(error) from error
