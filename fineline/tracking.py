@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from fineline import embedded_store, mlflow_server, patience
 from fineline.artifacts import EVENTS
-from fineline.errors import FinelineError, UsageError
+from fineline.errors import FinelineError, ResourceError, UsageError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "fineline"
@@ -57,6 +57,21 @@ def tracking_uri() -> str:
 def registry_uri() -> str:
     """MLFLOW_REGISTRY_URI, where the registry lies elsewhere; else `tracking_uri()`."""
     return _address("MLFLOW_REGISTRY_URI") or tracking_uri()
+
+
+def shown_registry() -> str:
+    """`registry_uri()` for people, without what may be secret in it."""
+    return mlflow_server.shown(registry_uri())
+
+
+def need_registry() -> None:
+    """Raises ResourceError where the registry is a SQLite file that is not there: MLflow would make an empty one."""
+    uri = registry_uri()
+    if uri.startswith("sqlite") and not (store := mlflow_server.sqlite_file(uri)).is_file():
+        raise ResourceError(
+            f"there is no model registry here: {store} does not exist",
+            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
+        )
 
 
 def _address(variable: str) -> str:

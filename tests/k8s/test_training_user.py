@@ -125,7 +125,8 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     assert figures["retrain"], figures["reason"]
     again = {"model": str(pretrained), "init_from": "models:/tiny@champion", **TINY}
     step("train", again, splits=splits, model=tmp_path / "second")
-    assert "recorded in 2 MLflow run(s)" in finish.finish(json.dumps({"state": "SUCCEEDED"}))
+    assert "nightly-1 succeeded" in finish.finish(json.dumps({"state": "SUCCEEDED"}))
+    assert client.get_run(artifacts.read_run_id(decided)).info.status == "FINISHED"
     assert store.direct == []  # every byte went through MLflow
 
 
