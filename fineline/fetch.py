@@ -57,18 +57,13 @@ def find(model: str) -> Version:
     Raises UsageError when there is none, ResourceError when the registry does not answer.
     """
     _matched(model)
-    uri = tracking.tracking_uri()
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
-        raise ResourceError(
-            f"there is no model registry here: {store} does not exist",
-            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
-        )
+    tracking.need_registry()
     with server_errors():
         found = model_version(tracking.client(), model)
     if found is None:
         raise UsageError(
-            f"{model} is not in the registry {uri}", "'fineline status' shows what is; mlflow ui shows all"
+            f"{model} is not in the registry {tracking.shown_registry()}",
+            "'fineline status' shows what is; mlflow ui shows all",
         )
     digest = found.tags.get(SHA256, "")
     if not digest:

@@ -183,7 +183,7 @@ def _permission(text: str) -> tuple[str, str]:
     match = _CALLED.search(text)
     if not match:
         return "the permission EDIT on the experiment and the registered model", "what was asked"
-    group, verb = match[1] or "artifacts", match[2] or ("PUT" if "PUT" in text else "access")
+    group, verb = match[1] or "artifacts", match[2] or "write"
     owner = "registered model" if group in ("registered-models", "model-versions") else "experiment"
     reads = verb.startswith(("get", "search", "list", "download"))
     level = "READ" if reads else "MANAGE" if verb.startswith(("delete", "restore")) else "EDIT"

@@ -106,7 +106,7 @@ def version_of(server: Any, name: str, version: int) -> Any:
         return server.get_model_version(name, str(version))
     known = sorted(int(found.version) for found in server.search_model_versions(f"name='{name}'"))
     listed = f"versions: {', '.join(map(str, known))}" if known else "nothing is registered under that name yet"
-    raise UsageError(f"{name} has no version {version} in {tracking.tracking_uri()}", listed)
+    raise UsageError(f"{name} has no version {version} in {tracking.shown_registry()}", listed)
 
 
 def note(server: Any, name: str, version: int, tag: str, content: Mapping[str, Any] | None) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fineline import mlflow_server, patience
+from fineline import embedded_store, mlflow_server, patience
 from fineline.artifacts import EVENTS
-from fineline.errors import FinelineError, UsageError
+from fineline.errors import FinelineError, ResourceError, UsageError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "fineline"
@@ -59,6 +59,21 @@ def registry_uri() -> str:
     return _address("MLFLOW_REGISTRY_URI") or tracking_uri()
 
 
+def shown_registry() -> str:
+    """`registry_uri()` for people, without what may be secret in it."""
+    return mlflow_server.shown(registry_uri())
+
+
+def need_registry() -> None:
+    """Raises ResourceError where the registry is a SQLite file that is not there: MLflow would make an empty one."""
+    uri = registry_uri()
+    if uri.startswith("sqlite") and not (store := mlflow_server.sqlite_file(uri)).is_file():
+        raise ResourceError(
+            f"there is no model registry here: {store} does not exist",
+            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
+        )
+
+
 def _address(variable: str) -> str:
     uri = os.environ.get(variable, "")
     try:
@@ -93,9 +108,13 @@ def experiment_id(server: Any, name: str) -> str:
     found = server.get_experiment_by_name(name)
     if found is None:
         try:
-            return server.create_experiment(name)
+            made = server.create_experiment(name)
         except MlflowException:  # another process made it in between
             found = server.get_experiment_by_name(name)
+        else:
+            if tracking_uri().startswith("sqlite"):  # MLflow takes the folder that this process is in
+                embedded_store.settle(mlflow_server.sqlite_file(tracking_uri()))
+            return made
     return found.experiment_id
 
 
@@ -109,6 +128,8 @@ def client() -> Any:
     try:
         for uri in dict.fromkeys((tracking_uri(), registry_uri())):
             mlflow_server.probe(uri)
+            if uri.startswith("sqlite"):
+                embedded_store.settle(mlflow_server.sqlite_file(uri))
             server = MlflowClient(uri)  # opens the store at `uri`, so that what it raises is raised here
     except Exception as error:
         raise explained(error) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fineline import registry, tracking
-from fineline.errors import ResourceError, UsageError
+from fineline.errors import UsageError
 
 PARAMS = "params.yaml"
 
@@ -29,17 +29,12 @@ def add_reason(parser: argparse.ArgumentParser, required: bool = True) -> None:
 def opened(flags: argparse.Namespace) -> tuple[Any, str]:
     """(server, name of the registered model). Raises UsageError when there is none, ResourceError when there is no registry."""
     name = flags.name or _name(flags.params)
-    uri = tracking.tracking_uri()
-    store = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not store.is_file():  # MLflow would make an empty one
-        raise ResourceError(
-            f"there is no model registry here: {store} does not exist",
-            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
-        )
+    tracking.need_registry()
     server = tracking.client()
     if not registry.exists(server, name):
         raise UsageError(
-            f"no model {name} is registered in {uri}", "run the pipeline (make run), or give another --name"
+            f"no model {name} is registered in {tracking.shown_registry()}",
+            "run the pipeline (make run), or give another --name",
         )
     return server, name
 

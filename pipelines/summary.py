@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fineline import artifacts, tracking
+from fineline import artifacts, mlflow_server, tracking
 from fineline.errors import UsageError
 
 STEPS = {
@@ -78,7 +78,7 @@ def next_commands(folder: Path, registration: dict[str, Any], promotion: dict[st
     model = folder / STEPS["quantize"]
     serves = promotion.get("moved") or promotion.get("champion")
     uri = f"models:/{promotion['name']}@champion" if serves else str(model)
-    tracked = tracking.tracking_uri()
+    tracked = mlflow_server.shown(tracking.tracking_uri())
     ui = f"{programs}mlflow ui --backend-store-uri {tracked}"
     use = f'fineline predict --model {uri} "where is my new card?"' if registration else "dvc repro"
     return [

@@ -121,7 +121,7 @@ def _from_registry(address: str, folder: Path) -> Origin | None:
         version = fetch.model_version(server, address)
         if version is None and not fetch.alias(address):
             raise UsageError(
-                f"train.init_from: {address} is not in the registry {tracking.tracking_uri()}",
+                f"train.init_from: {address} is not in the registry {tracking.shown_registry()}",
                 "'fineline status' shows what is",
             )
         if version is None:

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from fineline import mlflow_server, registry, tracking
+from fineline import ledger, mlflow_server, registry, tracking
 from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
 from fineline.tracking import Journal
 from pipelines.cli import main
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, make_rows, write_splits
 from tests.mlflow_server import Server, running
+from tests.registering import register_bundle
 
 SECRET = "t0psecret"
 
@@ -227,3 +228,56 @@ def test_an_installation_whose_path_mlflow_cannot_bear(tmp_path: Path) -> None:
     assert said[0].startswith("tracking: MLflow makes no database while the path of its installation holds a %")
     assert said[-1].startswith("fineline.errors.ResourceError: MLflow makes no database")
     assert (tmp_path / "events.jsonl").read_text().count("\n") == 2
+
+
+def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    elsewhere = f"sqlite:///{tmp_path}/registry.db"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", elsewhere)
+    monkeypatch.chdir(tmp_path)
+    ask()
+    assert main(["status", "--name", "tiny"]) == 2
+    assert f"no model tiny is registered in {elsewhere}" in capfd.readouterr().err
+    splits = write_splits(tmp_path / "splits", make_rows(60))
+    version = register_bundle("tiny", bundle, splits)
+    ledger.move(tracking.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
+    assert main(["status", "--name", "tiny"]) == 0
+    assert main(["predict", "--model", "models:/tiny@champion", "my card"]) == 0
+    assert "champion    version 1" in capfd.readouterr().out
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert main(["status", "--name", "tiny"]) == 2  # the runs are here, the registry is not
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"http://127.0.0.1:9?token={SECRET}")
+    assert main(["status", "--name", "tiny"]) == 2
+    assert SECRET not in capfd.readouterr().err
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:9")
+    assert "the MLflow registry http://127.0.0.1:9 does not answer (Connection refused)" in raised(ask).what
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        (registry.WAITS, "soon"),
+        (registry.REJECTED, "[1]"),
+        (registry.VERDICT, '{"reason": 3}'),
+        (ledger.RUN_TAG, "none"),
+    ],
+)
+def test_a_tag_that_was_edited_by_hand(
+    tag: str, text: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    version = register_bundle("tiny", bundle)
+    client = tracking.client()
+    if tag == ledger.RUN_TAG:
+        client.set_registered_model_tag("tiny", tag, text)
+    else:
+        client.set_model_version_tag("tiny", str(version), tag, text)
+    for words in (["status"], ["approve", "1", "--reason", "why"], ["promote", "--version", "1"]):
+        capfd.readouterr()
+        code = main([*words, "--name", "tiny"])
+        error = capfd.readouterr().err
+        assert code in (2, 4), error
+        assert error.count("\n") == 2
+        assert "Traceback" not in error
+    capfd.readouterr()
+    main(["status", "--name", "tiny"])
+    assert (tag if tag != ledger.RUN_TAG else "Run with id=none not found") in capfd.readouterr().err

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from fineline import artifacts, finish, ledger, registry, tracking
 from fineline.artifacts import EVENTS
+from fineline.errors import ResourceError
 from pipelines.cli import main
 from tests.conftest import make_rows, write_dataset
 from tests.k8s.mlflow_pod import POSTGRES, TRAINING, Server, make_user, pod, postgres
@@ -125,7 +127,8 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     assert figures["retrain"], figures["reason"]
     again = {"model": str(pretrained), "init_from": "models:/tiny@champion", **TINY}
     step("train", again, splits=splits, model=tmp_path / "second")
-    assert "recorded in 2 MLflow run(s)" in finish.finish(json.dumps({"state": "SUCCEEDED"}))
+    assert "nightly-1 succeeded" in finish.finish(json.dumps({"state": "SUCCEEDED"}))
+    assert client.get_run(artifacts.read_run_id(decided)).info.status == "FINISHED"
     assert store.direct == []  # every byte went through MLflow
 
 
@@ -153,3 +156,40 @@ def test_bundles_come_through_the_server_and_never_from_its_store(server, store,
         with pytest.raises(mlflow.exceptions.MlflowException):
             mlflow.artifacts.download_artifacts("models:/closed/1/artifacts/bundle/bundle.json", dst_path=str(tmp_path))
     assert store.direct
+
+
+@pytest.mark.usefixtures("as_training")
+def test_who_may_not_is_told_what_to_ask_for(server, fineline, tmp_path, monkeypatch, capfd) -> None:
+    own = tracking.client()
+    run = own.create_run(own.create_experiment("guarded"))
+    own.create_registered_model("guarded", tags={ledger.RUN_TAG: run.info.run_id})
+    make_user(server, ("reader", "thirteen or more"))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "guarded")
+    assert main(["status", "--name", "guarded"]) == 4  # with the other's password
+    assert "does not know the user reader, or not with this password (401)" in capfd.readouterr().err
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "thirteen or more")
+    assert "nothing serves yet" in fineline("status", "--name", "guarded")  # by the default permission
+    client, run_id = tracking.client(), run.info.run_id
+    (tmp_path / "file").write_text("text")
+    writes = {
+        "runs/create is not permitted": ("experiment", lambda: client.create_run(run.info.experiment_id)),
+        "runs/log-parameter is not permitted": ("experiment", lambda: client.log_param(run_id, "a", "b")),
+        "artifacts/write is not permitted": ("experiment", lambda: client.log_artifact(run_id, str(tmp_path / "file"))),
+        "registered-models/set-tag is not permitted": (
+            "registered model",
+            lambda: client.set_registered_model_tag("guarded", "a", "b"),
+        ),
+    }
+    for words, (owner, write) in writes.items():
+        with pytest.raises(ResourceError) as caught, registry.server_errors():
+            write()
+        assert f"refuses the user reader: {words} (403)" in caught.value.what
+        assert f"grants the permission EDIT on the {owner}" in caught.value.hint
+    for kind, name in (("experiment", run.info.experiment_id), ("registered_model", "guarded")):
+        granted = {"username": "reader", "resource_type": kind, "resource_id": name, "permission": "EDIT"}
+        address = f"{server.address}/api/3.0/mlflow/users/permissions/grant"
+        assert requests.post(address, json=granted, auth=TRAINING, timeout=30).status_code == 200
+    for _, write in writes.values():
+        write()
