@@ -39,10 +39,11 @@ def nodes_here(pipeline_run: str) -> list[Node]:
         return []
     namespace = (_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
     token = (_ACCOUNT / "token").read_text(encoding="utf-8").strip()
-    host = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"  # the first is IPv6
     query = urllib.parse.urlencode({"labelSelector": f"{RUN_LABEL}={pipeline_run}"})
     request = urllib.request.Request(
-        f"https://{host}/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}?{query}",
+        f"https://{address}/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}?{query}",
         headers={"Authorization": f"Bearer {token}"},
     )
     context = ssl.create_default_context(cafile=_ACCOUNT / "ca.crt")

@@ -90,7 +90,8 @@ class _Asking:
         if why == self.said:
             return ""
         self.said = why
-        return f"{', '.join(long)} waits for {now - self.since[long[0]]:.0f} s now: {why}"
+        verb = "wait" if len(long) > 1 else "waits"
+        return f"{', '.join(long)} {verb} for {now - self.since[long[0]]:.0f} s now: {why}"
 
     def failure(self, found: Any, steps: Sequence[str], look_at: str) -> tuple[str, str]:
         """What failed and why, and where to look."""
