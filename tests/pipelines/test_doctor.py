@@ -55,7 +55,7 @@ def test_a_fit_machine(params, capfd, tmp_path, monkeypatch) -> None:
     for words in ("Python 3.11", "packages:", "CPU core", "bf16", "GB memory", "GB free", "git", "dvc", "tracking in"):
         assert words in text
     assert "model bundled:all-MiniLM-L6-v2, sha256 as published" in text
-    assert f"{params} is valid for all 10 steps" in text
+    assert f"{params} is valid for all {len(STEPS)} steps" in text
     assert lines[-1] == f"{states.count('ok')} ok, {states.count('warn')} warn, 0 missing"
 
 
