@@ -9,13 +9,18 @@ BASE ?= python:3.11-slim
 ENGINE ?=
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help run setup test check docs images wheels base-image sbom clean
+.PHONY: help run in-git setup test check docs images wheels base-image sbom clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-run: setup  ## set up, run the whole pipeline on the sample with DVC, print what came out
+run: in-git setup  ## set up, run the whole pipeline on the sample with DVC, print what came out
 	@$(BIN)/dvc repro --quiet && $(BIN)/fineline summary
+
+# Before ten minutes of installing: a checkout that was unpacked, not cloned.
+in-git:
+	@command -v git >/dev/null || { echo "make run: git is needed: install it"; exit 2; }
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make run: this folder is no git repository, and DVC stops without one: git init"; exit 2; }
 
 setup: .venv/installed  ## make .venv and install fineline in it
 

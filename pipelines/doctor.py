@@ -193,6 +193,8 @@ def tools() -> Iterator[Finding]:
         yield Finding(
             "missing", "git is not installed", "install it (apt-get install git); DVC and the lineage need it"
         )
+    elif Path(".dvc").is_dir() and _output("git", "rev-parse", "--git-dir") is None:
+        yield Finding("missing", "this checkout has no .git, without which DVC stops", "git init")
     elif (version := _output("git", "rev-parse", "HEAD")) is None:
         yield Finding("warn", "git has no commit here", "git init, git add, git commit: then a version names its code")
     else:

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import re
+from shlex import quote
 from typing import Any
 
 from fineline.errors import UsageError
@@ -135,7 +136,7 @@ def _apply(flags: argparse.Namespace) -> int:
         _remove(server, job)
     leftovers = len(twice) + (len(others) if verdict == "unchanged" else 0)
     removed = f"; {leftovers} left over from an apply that was cut off, removed" if leftovers else ""
-    paused = f", paused: fineline schedule resume {flags.name}" if kept.status == "DISABLED" else ""
+    paused = f", paused: fineline schedule resume {quote(flags.name)}" if kept.status == "DISABLED" else ""
     print(f"{flags.name}: {verdict}{paused}{removed}")
     print(f"  {content.pipeline} {content.version}, arguments: {', '.join(sorted(content.arguments)) or 'none'}")
     print(f"  {flags.cron} ({cron} in Kubeflow); next: {', '.join(_next(cron, 3))}")

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fineline import artifacts, mlflow_server, tracking
@@ -74,17 +75,17 @@ def summary(folder: Path, width: int) -> Iterator[str]:
 
 def next_commands(folder: Path, registration: dict[str, Any], promotion: dict[str, Any]) -> list[str]:
     """Three commands to type here, with the folder of the programs where the shell would not find them."""
-    programs = "" if shutil.which("fineline") else os.path.relpath(Path(sys.executable).parent) + os.sep
+    programs = "" if shutil.which("fineline") else quote(os.path.relpath(Path(sys.executable).parent)) + os.sep
     model = folder / STEPS["quantize"]
     serves = promotion.get("moved") or promotion.get("champion")
     uri = f"models:/{promotion['name']}@champion" if serves else str(model)
     tracked = mlflow_server.shown(tracking.tracking_uri())
-    ui = f"{programs}mlflow ui --backend-store-uri {tracked}"
-    use = f'fineline predict --model {uri} "where is my new card?"' if registration else "dvc repro"
+    ui = f"{programs}mlflow ui --backend-store-uri {quote(tracked)}"
+    use = f'fineline predict --model {quote(uri)} "where is my new card?"' if registration else "dvc repro"
     return [
         f"{programs}dvc plots show",
         f"{programs}{use}",
-        f"open {tracked}" if tracked.startswith("http") else ui,
+        f"open {quote(tracked)}" if tracked.startswith("http") else ui,
     ]
 
 

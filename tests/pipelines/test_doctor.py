@@ -55,8 +55,29 @@ def test_a_fit_machine(params, capfd, tmp_path, monkeypatch) -> None:
     for words in ("Python 3.11", "packages:", "CPU core", "bf16", "GB memory", "GB free", "git", "dvc", "tracking in"):
         assert words in text
     assert "model bundled:all-MiniLM-L6-v2, sha256 as published" in text
-    assert f"{params} is valid for all 10 steps" in text
+    assert f"{params} is valid for all {len(STEPS)} steps" in text
     assert lines[-1] == f"{states.count('ok')} ok, {states.count('warn')} warn, 0 missing"
+
+
+def test_a_checkout_without_git(capfd, tmp_path, monkeypatch, params) -> None:
+    """An unpacked archive: said by the doctor, and by make run before anything is installed."""
+    import shutil
+    import subprocess
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / ".dvc").mkdir()
+    assert main(["doctor", "--params", str(params)]) == 4
+    lines = capfd.readouterr().out.splitlines()
+    number = lines.index("missing  this checkout has no .git, without which DVC stops")
+    assert lines[number + 1] == "         -> git init"
+    shutil.copyfile(PROJECT / "Makefile", tmp_path / "Makefile")
+    done = subprocess.run(["make", "run"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (
+        2,
+        "make run: this folder is no git repository, and DVC stops without one: git init\n",
+    )
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -148,7 +148,7 @@ TAKEN: dict[str, tuple[Change, str, str, str]] = {
     ),
     "images": (
         lambda k: [k.only("Node", name)["status"].pop("images") for name in ("gpu-0", "cpu-0")],
-        "missing", "images have no registry, such as fineline/ingest:0.1.0, and lie on no node", "kind load",
+        "missing", "images have no registry, such as fineline/", "kind load",
     ),
     "MLflow's pod": (
         lambda k: k.only("EndpointSlice", "mlflow-x")["endpoints"][0]["conditions"].update(ready=False),

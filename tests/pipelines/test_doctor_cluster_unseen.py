@@ -69,7 +69,7 @@ def test_limit_ranges_that_may_not_be_seen(
 
 # Settings of the images, and what is said.
 IMAGES = [
-    ({"tag": "latest"}, "missing", "no fixed tag: fineline/ingest:latest"),
+    ({"tag": "latest"}, "missing", "no fixed tag: fineline/"),
     (
         {"images": {"train": "registry.example.com/train"}},
         "missing",

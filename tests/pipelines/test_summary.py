@@ -110,6 +110,19 @@ def test_a_gate_that_said_no(tmp_path, monkeypatch) -> None:
     assert lines[-1] == "  open http://127.0.0.1:1"
 
 
+def test_commands_can_be_typed_as_they_are_printed(tmp_path, monkeypatch) -> None:
+    """Names with spaces and quotes: the shell hands on what was meant."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/my runs.db")
+    folder = write(tmp_path / "art ifacts", FAILED, REFUSED, HELD)
+    _, predict, ui = (shlex.split(line) for line in list(summary(folder, 100))[-3:])
+    assert predict[1:] == ["predict", "--model", str(folder / "bundle"), "where is my new card?"]
+    assert ui[-1] == f"sqlite:///{tmp_path}/my runs.db"
+    moved = {"name": "bank's own", "champion": 2, "moved": True, "verdict": "promote", "version": 3}
+    (folder / "promotion" / "promotion.json").write_text(json.dumps({**HELD, **moved}))
+    predict = shlex.split(list(summary(folder, 100))[-2])
+    assert predict[1:4] == ["predict", "--model", "models:/bank's own@champion"]
+
+
 def test_a_version_that_waits_says_how_to_go_on(tmp_path) -> None:
     lines = list(summary(write(tmp_path / "artifacts", promotion=WAITS), 100))
     assert any(line.endswith("; waits: fineline approve 3 --reason ...") for line in lines)
