@@ -66,7 +66,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
         with _places(identity, checkpoints, model) as (work, folder):
             tokenizer = network.load_tokenizer(origin.folder, params.max_length)
             with _recorded(work, data, params) as journal:
-                adapted = network.build(task, origin, labels, params)
+                adapted = network.build(task, origin, tokenizer, labels, params)
                 total, trained = network.parameters(adapted)
                 fitted = fitting.fit(
                     task=task,
