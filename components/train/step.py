@@ -27,6 +27,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
 
     Of several processes (torchrun) all train; the first alone writes and gives the line, the others give ''.
     """
+    ranks.check()
     data = artifacts.verify(splits)
     task = get_task(data.task)
     rows = dataset.read_splits(splits)
