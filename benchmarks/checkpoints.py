@@ -4,7 +4,7 @@ What a checkpoint in the background costs a training on this machine, and so its
 
 One real training in turns of some steps. At the start of every second turn a checkpoint is begun, in the others none, so that
 what else the machine does disturbs both alike; texts are cut so short that all steps are the same work. Each turn is compared
-with the mean of its neighbours. More or slower cores than those that train beside it change the figure: run it where you train.
+with the mean of its neighbours. CPU seconds are what is left of the noise where other processes compute too.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import checkpoints, fitting, network, precision
 from components.train.params import Params
@@ -30,23 +30,23 @@ NEVER = float("inf")
 
 
 class Turns(TrainerCallback):
-    """Has a checkpoint begin with every second turn of `steps`, and notes how long each turn took, in seconds."""
+    """Has a checkpoint begin with every second turn of `steps`, and notes what each turn took: (seconds, CPU seconds)."""
 
     def __init__(self, saving: Saving, steps: int):
         self.saving, self.steps = saving, steps
-        self.seconds: list[float] = []
+        self.taken: list[tuple[float, float]] = []
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.saving.seconds = NEVER
-        self.began = time.perf_counter()
+        self.began = time.perf_counter(), time.process_time()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.saving.seconds = NEVER
         if state.global_step % self.steps == 0:
-            now = time.perf_counter()
-            self.seconds.append(now - self.began)
+            now = time.perf_counter(), time.process_time()
+            self.taken.append((now[0] - self.began[0], now[1] - self.began[1]))
             self.began = now
-            if len(self.seconds) % 2 == 1:  # due at the end of this step, after its turn was timed
+            if len(self.taken) % 2 == 1:  # due at the end of this step, after its turn was timed
                 self.saving.seconds = 0.0
 
 
@@ -55,25 +55,26 @@ def main() -> int:
     quiet_libraries()
     fitting.quiet()
     params = Params(model=flags.model, dropout=0.1)
-    seconds = _train(flags, params)
-    cost = [
-        seconds[turn] - (seconds[turn - 1] + seconds[turn + 1]) / 2
-        for turn in range(1, len(seconds) - 1, 2)  # turns with a checkpoint: the second, the fourth, ...
-    ]
-    alone = statistics.median(seconds[0::2])
-    each = statistics.median(cost)
-    spread = statistics.quantiles(cost, n=4)
-    print(
-        f"{len(cost)} checkpoints of {flags.model}, in turns of {flags.steps} steps that take {alone:.2f} s without one"
-    )
-    print(f"with / without, same work: {(alone + each) / alone:.3f}")
-    print(f"a checkpoint costs the training {each:.2f} s (middle half {spread[0]:.2f} to {spread[2]:.2f})")
-    for minutes in (1.0, params.save_minutes, 15.0):
-        print(f"  train.save_minutes {minutes:4.1f}: {each / (60 * minutes):7.2%}")
+    taken = _train(flags, params)
+    print(f"{len(taken) // 2} checkpoints of {flags.model}, one in every second turn of {flags.steps} steps")
+    for unit, numbers in zip(("seconds", "CPU seconds"), zip(*taken, strict=True), strict=True):
+        alone = statistics.median(numbers[0::2])
+        cost = [numbers[i] - (numbers[i - 1] + numbers[i + 1]) / 2 for i in range(1, len(numbers) - 1, 2)]
+        each, spread = statistics.median(cost), statistics.quantiles(cost, n=4)
+        print(
+            f"{unit}: a turn {alone:.2f}, with a checkpoint {(alone + each) / alone:.3f} times that, for the same work;"
+        )
+        print(
+            f"  a checkpoint {each:.2f} (middle half {spread[0]:.2f} to {spread[2]:.2f}), so of the training at save_minutes"
+        )
+        print(
+            "  "
+            + ", ".join(f"{minutes:g}: {each / (60 * minutes):.2%}" for minutes in (1.0, params.save_minutes, 15.0))
+        )
     return 0
 
 
-def _train(flags: argparse.Namespace, params: Params) -> list[float]:
+def _train(flags: argparse.Namespace, params: Params) -> list[tuple[float, float]]:
     rows = dataset.read_rows(flags.splits / "train.parquet")
     task = get_task("single_label")
     labels = task.label_set(rows)
@@ -101,17 +102,18 @@ def _train(flags: argparse.Namespace, params: Params) -> list[float]:
             log_level="error",
         )
         trainer = Trainer(
-            model=network.build(task, Origin(folder), labels, params),
+            model=network.build(task, Origin(folder), tokenizer, labels, params),
             args=arguments,
             train_dataset=encoded,
             data_collator=task.collator(tokenizer),
             compute_loss_func=task.loss(params.label_smoothing, None),
             callbacks=[turns, saving],
         )
+        trainer.remove_callback(PrinterCallback)
         with saving:
             trainer.train()
         assert checkpoints.last(Path(work)) is not None
-    return turns.seconds
+    return turns.taken
 
 
 def _flags() -> argparse.Namespace:

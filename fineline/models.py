@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any, NoReturn
 
 from fineline.artifacts import sha256_file
 from fineline.errors import ResourceError, UsageError
@@ -18,6 +19,7 @@ BUNDLED = {
 }
 
 _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_GET_IT_AGAIN = "get the file again; it must be the one that save_pretrained wrote"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -87,7 +89,7 @@ def _check(folder: Path, weights: bool) -> None:
         raise UsageError(
             f"{folder} is no model folder: it has no config.json", "give a folder saved by save_pretrained"
         )
-    if "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+    if "auto_map" in _json(folder / "config.json"):
         raise UsageError(
             f"{folder} asks to run its own code (auto_map)", "use a model that transformers itself supports"
         )
@@ -95,12 +97,70 @@ def _check(folder: Path, weights: bool) -> None:
         raise UsageError(
             f"{folder} has no tokenizer.json", "save it with a fast tokenizer: tokenizer.save_pretrained(folder)"
         )
-    if not weights or list(folder.glob("*.safetensors")):
-        return
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            _json(folder / name)
+    if weights:
+        _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuses a folder without model.safetensors or all the shards of its index, or with a file that is none of safetensors."""
+    index = folder / "model.safetensors.index.json"
+    files = [folder / "model.safetensors"]
+    if not files[0].is_file() and index.is_file():
+        files = sorted({folder / name for name in _json(index).get("weight_map", {}).values()})
+        lost = [path.name for path in files if not path.is_file()]
+        if lost or not files:
+            raise UsageError(
+                f"{folder} lacks {len(lost)} of {len(files)} shards that {index.name} names: {', '.join(lost[:3])}",
+                "download them too",
+            )
+    elif not files[0].is_file():
+        _refuse_other_weights(folder)
+    from safetensors import SafetensorError, safe_open
+
+    for path in files:
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UsageError(
+                f"{path} {_instead(path) or f'cannot be read as safetensors: {error}'}", _GET_IT_AGAIN
+            ) from None
+
+
+def _refuse_other_weights(folder: Path) -> NoReturn:
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        raise UsageError(
+            f"{folder} has no model.safetensors, and no index of the files that it has ({', '.join(others[:3])})",
+            "give a folder saved by save_pretrained: model.safetensors, or shards with model.safetensors.index.json",
+        )
     if pickles:
         raise UsageError(
             f"{folder} holds its weights as a pickle ({', '.join(pickles)}), which can run code when loaded",
             "convert it once: model.save_pretrained(folder) writes model.safetensors",
         )
     raise UsageError(f"{folder} has no model.safetensors", "give a folder saved by save_pretrained")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; raises UsageError when it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} {_instead(path) or f'is not valid JSON: {error}'}", _GET_IT_AGAIN) from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no JSON object", _GET_IT_AGAIN)
+    return content
+
+
+def _instead(path: Path) -> str:
+    """What a file is that downloads leave in the place of the real one, '' for any other."""
+    with path.open("rb") as stream:
+        begin = stream.read(64).lstrip().lower()
+    if begin.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself ('git lfs pull' gets it)"
+    return "is a web page, not the file itself" if begin.startswith((b"<!doctype", b"<html", b"<?xml")) else ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fineline import ambient
 from fineline.errors import DataRejected, FinelineError, Preempted, UsageError
 from fineline.patience import patient
 
@@ -62,7 +63,11 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     given_to_run = [*step.inputs, *step.outputs, *step.optional, *step.documents]
     paths = {name: getattr(flags, name) for name in given_to_run}
     outputs = {name: paths[name] for name in step.outputs}
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one alone writes
+    first = _is_first()
+    if (forgotten := ambient.forget()) and first:
+        print(
+            f"{step.name}: ignores {', '.join(forgotten)}: only recorded parameters decide", file=sys.stderr, flush=True
+        )
     aside: dict[str, Path] = {}
 
     def fresh() -> None:
@@ -128,7 +133,7 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
             f"{error.filename or 'input or output'}: {error.strerror}", "free space, memory or rights"
         )
         failure.code = 4
-    if os.environ.get("RANK", "0") != "0":  # torchrun started this process beside others, and the first speaks for all
+    if not _is_first():  # it speaks for all
         if isinstance(failure, Preempted):
             return failure.code, None
         if isinstance(failure, UsageError | DataRejected):  # the first meets it too, and torchrun then ends the rest
@@ -144,6 +149,11 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
 def terminate(_signal: int, _frame: Any) -> None:
     """What SIGTERM does: the same as Ctrl-C, which no library catches by mistake, as many do with an Exception."""
     raise KeyboardInterrupt("SIGTERM")
+
+
+def _is_first() -> bool:
+    """Whether this process writes and talks: the first of those that torchrun started, or the only one."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def quiet_libraries() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fineline import loading
 from fineline.progress import progress
 from fineline.tasks import Task
 
@@ -18,11 +19,10 @@ def trained_logits(
     same under every runner, and the shipped model is measured on the CPU too.
     """
     import torch
-    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = loading.tokenizer(folder)
     model = task.load_model(folder, labels).eval()
     collate = task.collator(tokenizer)
     encoded = tokenizer(list(texts), truncation=True, max_length=max_length)

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.export_onnx import parity
 from components.export_onnx.params import Params
-from fineline import artifacts, tracking
+from fineline import artifacts, loading, tracking
 from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
 from fineline.dataset import read_splits
 from fineline.errors import GateRejected, UsageError
@@ -27,13 +27,12 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     chosen = parity.choose_texts(pools, params.parity_texts)
     texts = [text for part in chosen.values() for text in part]
 
-    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     from components.export_onnx import graph
 
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    tokenizer = loading.tokenizer(model)
     if tokenizer.pad_token_id is None:
         raise UsageError(f"the tokenizer of {model} has no padding token", "train with a tokenizer that has one")
     trained = task.load_model(model, config["labels"]).eval()

@@ -9,6 +9,7 @@ from torch import nn
 from components.train import warm_start
 from components.train.params import Params
 from components.train.warm_start import Origin
+from fineline import loading
 from fineline.errors import UsageError
 from fineline.tasks import Task
 
@@ -18,16 +19,23 @@ _WHERE_FROM = ("name_or_path", "is_local", "local_files_only", "_commit_hash")
 def load_tokenizer(folder: Path, max_length: int) -> Any:
     """The tokenizer in `folder`, which will be saved without a trace of where it came from.
 
-    Raises UsageError when it cannot pad, or when the model has fewer positions than `max_length`.
+    Raises UsageError when it cannot pad, has tokens that the model does not embed, or `max_length` is above its positions.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = loading.tokenizer(folder)
     for name in _WHERE_FROM:
         tokenizer.init_kwargs.pop(name, None)
     if tokenizer.pad_token is None:
         raise UsageError(f"the tokenizer of {folder.name} has no padding token", "add one to it, or take another model")
-    positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", tokenizer.model_max_length)
+    config = loading.configuration(folder)
+    if not hasattr(config, "vocab_size"):
+        raise UsageError(f"{folder.name} is a {config.model_type}, which reads no texts", "give a language model")
+    embedded, known = config.vocab_size, max(tokenizer.get_vocab().values()) + 1
+    if known > embedded:
+        raise UsageError(
+            f"the tokenizer of {folder.name} has {known:,} tokens, but its model embeds {embedded:,}",
+            "give tokenizer and model of one training, or resize the embeddings before: model.resize_token_embeddings",
+        )
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
     limit = min(positions, tokenizer.model_max_length)
     if max_length > limit:
         raise UsageError(
@@ -37,33 +45,36 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
     return tokenizer
 
 
-def build(task: Task, origin: Origin, labels: Sequence[str], params: Params) -> Any:
+def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], params: Params) -> Any:
     """The model of `origin` with a head over `labels`, its dropout set, frozen and with LoRA as `params` say.
 
     The head is new, but for the rows of those labels that the origin's head knows.
     Raises UsageError for layers or modules that it does not have.
     """
-    from transformers import AutoConfig, set_seed
+    from transformers import set_seed
 
     set_seed(params.seed)  # the new head's weights
-    dropout = {
+    config = loading.configuration(origin.folder)
+    changed: dict[str, Any] = {
         name: params.dropout
-        for name, value in AutoConfig.from_pretrained(origin.folder).to_dict().items()
+        for name, value in config.to_dict().items()
         if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float)
     }
-    pooling = "" if origin.labels else params.pooling
-    model, loading = task.load_model(
-        origin.folder, origin.labels or labels, pooling=pooling, output_loading_info=True, **dropout
-    )
+    if config.pad_token_id is None:  # without it decoders do not find a text's end, and RoBERTa no positions
+        changed["pad_token_id"] = tokenizer.pad_token_id
+    fresh: Sequence[str] = []
     if origin.labels:
+        model = task.load_model(origin.folder, origin.labels, **changed)
         warm_start.relabel(model, origin.labels, labels)
+    else:
+        model, fresh = task.load_pretrained(origin.folder, labels, params.pooling, **changed)
+        if f"{warm_start.output_layer(model)}.weight" not in fresh:  # a head for as many labels, but whose?
+            warm_start.relabel(model, warm_start.labels_of(origin.folder), labels)
     frozen = _freeze(model, params)
     if params.method == "lora":
-        fresh = [
-            name.rpartition(".")[0]
-            for name in [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
-        ]
-        return _with_lora(model, {*fresh, *_head(model)}, frozen, params)
+        return _with_lora(
+            model, _outermost({*(name.rpartition(".")[0] for name in fresh), *_head(model)}), frozen, params
+        )
     return model
 
 
@@ -129,7 +140,12 @@ def _layers(model: Any) -> Sequence[nn.Module]:
     )
 
 
-def _with_lora(model: Any, whole: set[str], frozen: list[str], params: Params) -> Any:
+def _outermost(modules: set[str]) -> list[str]:
+    """`modules` without those that lie in another of them: peft fails on the adapter of a module and of its parent."""
+    return sorted(name for name in modules if not any(name.startswith(f"{other}.") for other in modules))
+
+
+def _with_lora(model: Any, whole: Sequence[str], frozen: list[str], params: Params) -> Any:
     """`model` with LoRA on its linear layers; the modules `whole` (the head, and what the checkpoint lacked) train fully."""
     from peft import LoraConfig, get_peft_model
 
@@ -155,7 +171,7 @@ def _with_lora(model: Any, whole: set[str], frozen: list[str], params: Params) -
         lora_alpha=params.lora_alpha,
         lora_dropout=params.lora_dropout,
         target_modules=targets,
-        modules_to_save=sorted(whole),
+        modules_to_save=list(whole),
     )
     if params.gradient_checkpointing:
         model.enable_input_require_grads()  # else no gradient passes the checkpointed, frozen embeddings

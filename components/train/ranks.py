@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from fineline.errors import ResourceError
+from fineline.errors import ResourceError, UsageError
 
+_OF_LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
 
 
@@ -29,6 +30,18 @@ def devices() -> int:
     import torch
 
     return count() if count() > 1 else max(1, torch.cuda.device_count())
+
+
+def check() -> None:
+    """Raises UsageError for what a launcher set and left behind: this process would wait for others that nobody started."""
+    left = [name for name in _OF_LAUNCHERS if os.environ.get(name)]
+    if left and not os.environ.get("TORCHELASTIC_RUN_ID"):
+        wanted = os.environ.get("WORLD_SIZE") or os.environ[left[0]]
+        raise UsageError(
+            f"{', '.join(f'{name}={os.environ[name]}' for name in left)} is set, but torchrun has not started this process: "
+            f"it would wait for the others of {wanted}",
+            f"unset {' '.join(left)}; or start it with torchrun --standalone --nproc-per-node=N -m components.train",
+        )
 
 
 @contextlib.contextmanager

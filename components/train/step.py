@@ -27,6 +27,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
 
     Of several processes (torchrun) all train; the first alone writes and gives the line, the others give ''.
     """
+    ranks.check()
     data = artifacts.verify(splits)
     task = get_task(data.task)
     rows = dataset.read_splits(splits)
@@ -66,7 +67,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
         with _places(identity, checkpoints, model) as (work, folder):
             tokenizer = network.load_tokenizer(origin.folder, params.max_length)
             with _recorded(work, data, params) as journal:
-                adapted = network.build(task, origin, labels, params)
+                adapted = network.build(task, origin, tokenizer, labels, params)
                 total, trained = network.parameters(adapted)
                 fitted = fitting.fit(
                     task=task,

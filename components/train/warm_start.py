@@ -11,7 +11,7 @@ from typing import Any
 
 from components.train import ranks
 from components.train.params import Params
-from fineline import artifacts, fetch, models, patience, registry, tracking, training_rows
+from fineline import artifacts, fetch, loading, models, patience, registry, tracking, training_rows
 from fineline.errors import ResourceError, UsageError
 
 TRAINED = "trained"
@@ -160,5 +160,10 @@ def _labels_of_head(found: Origin, params: Params, task: str) -> tuple[str, ...]
         raise UsageError(
             f"train.pooling = {params.pooling}, but {found.name} was trained with {pooling}", "set pooling: auto"
         )
-    names = {int(number): label for number, label in config["id2label"].items()}
+    return labels_of(found.folder)
+
+
+def labels_of(folder: Path) -> tuple[str, ...]:
+    """The labels of the head of the classifier in `folder`, in the order of its logits."""
+    names = loading.configuration(folder).id2label
     return tuple(names[number] for number in sorted(names))

@@ -37,7 +37,9 @@ class Task:
     targets: Callable[["pd.DataFrame", Sequence[str]], "np.ndarray"]
     """Rows to targets; raises UsageError for a label that is not in the label set."""
     load_model: Callable[..., Any]
-    """(folder, labels, pooling, **configuration) to a PyTorch model with the task's head."""
+    """(folder, labels, **configuration) to a PyTorch model with the task's head, whole: one that train wrote."""
+    load_pretrained: Callable[..., "tuple[Any, list[str]]"]
+    """(folder, labels, pooling, **configuration) to such a model whose head may be new, and the names of its new weights."""
     collator: Callable[[Any], Any]
     """tokenizer to a collator that pads each batch to its own longest row."""
     loss: Callable[..., Callable[..., Any]]

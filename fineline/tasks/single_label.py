@@ -52,37 +52,26 @@ def targets(rows: Any, labels: Sequence[str]) -> np.ndarray:
     return rows["label"].map(index).to_numpy(dtype=np.int64)
 
 
-def load_model(
-    folder: Any, labels: Sequence[str], pooling: str = "", output_loading_info: bool = False, **configuration: Any
-) -> Any:
-    """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32; with transformers' account of
-    missing and mismatched weights if asked.
-
-    `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens), 'auto' (mean where the folder's
-    1_Pooling/config.json, written by sentence-transformers, says so), or '' (as config.json says: for folders that train
-    wrote). A head of another size in the checkpoint is replaced by a new one.
+def load_model(folder: Any, labels: Sequence[str], **configuration: Any) -> Any:
+    """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32: a model that train wrote, pooled
+    as its config.json says. Raises UsageError when the folder lacks a weight, the head's included.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from fineline import loading
 
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    config = AutoConfig.from_pretrained(folder, num_labels=len(labels), **names, **configuration)
+    return loading.classifier(folder, new_head=False, **_label_names(labels), **configuration)[0]
+
+
+def load_pretrained(folder: Any, labels: Sequence[str], pooling: str, **configuration: Any) -> tuple[Any, list[str]]:
+    """As `load_model`, for any pretrained model: with the names of the weights that are new, which those of the head may be.
+
+    `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens) or 'auto' (mean where the folder's
+    1_Pooling/config.json, written by sentence-transformers, says so). A head of another size is replaced by a new one.
+    """
+    from fineline import loading
+
     if pooling == "auto":
         pooling = "mean" if _was_mean_pooled(folder) else "model"
-    if pooling:
-        config.pooling = pooling
-    model_class: Any = AutoModelForSequenceClassification
-    if getattr(config, "pooling", "model") == "mean":
-        from fineline.tasks.mean_pooled import MeanPooledClassifier
-
-        model_class = MeanPooledClassifier
-    return model_class.from_pretrained(
-        folder,
-        config=config,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,
-        dtype="float32",
-        output_loading_info=output_loading_info,
-    )
+    return loading.classifier(folder, new_head=True, pooling=pooling, **_label_names(labels), **configuration)
 
 
 def collator(tokenizer: Any) -> Any:
@@ -224,6 +213,11 @@ def baselines(
     return {"majority": np.tile(shares, (len(test_texts), 1)), "tfidf_logreg": spread}
 
 
+def _label_names(labels: Sequence[str]) -> dict[str, Any]:
+    """The labels as config.json keeps them."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+
+
 def _was_mean_pooled(folder: Any) -> bool:
     config = Path(folder) / "1_Pooling" / "config.json"
     return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"))
@@ -248,6 +242,7 @@ TASK = Task(
     label_set=label_set,
     targets=targets,
     load_model=load_model,
+    load_pretrained=load_pretrained,
     collator=collator,
     loss=loss,
     class_weights=class_weights,

@@ -112,7 +112,7 @@ def test_the_embedding_is_what_the_head_reads(model: Path, splits: Path, tmp_pat
     from transformers import AutoTokenizer
 
     source = shutil.copytree(model, tmp_path / "model")
-    TASK.load_model(model, ["card", "login", "transfer"], pooling=pooling).save_pretrained(source)
+    TASK.load_pretrained(model, ["card", "login", "transfer"], pooling=pooling)[0].save_pretrained(source)
     run(params=Params(), model=model_artifact(source, splits), splits=splits, onnx=tmp_path / "onnx")
     texts = dataset.read_rows(splits / "test.parquet")["text"].tolist()
     bundle = open_bundle(tmp_path / "onnx")
@@ -157,7 +157,7 @@ def test_export_again_gives_the_same_bytes(onnx: Path, model: Path, splits: Path
 
 def test_mean_pooled_model_with_token_types(model: Path, splits: Path, tmp_path: Path) -> None:
     source = shutil.copytree(model, tmp_path / "model")
-    TASK.load_model(model, ["card", "login", "transfer"], pooling="mean").save_pretrained(source)
+    TASK.load_pretrained(model, ["card", "login", "transfer"], pooling="mean")[0].save_pretrained(source)
     settings = json.loads((source / "tokenizer_config.json").read_text())
     settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     (source / "tokenizer_config.json").write_text(json.dumps(settings))

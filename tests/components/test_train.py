@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from fineline import artifacts, dataset
 from fineline.errors import UsageError
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, FILES, STEPS_PER_EPOCH, RunStep
-from tests.conftest import files_of, make_rows, write_model, write_splits
+from tests.conftest import PROJECT, files_of, make_rows, write_model, write_splits
 
 pytestmark = pytest.mark.usefixtures("one_thread", "ready_store")
 
@@ -346,3 +349,51 @@ def test_whole_numbers_may_come_as_floats() -> None:
         "epochs": 3,
         "max_length": 64,
     }
+
+
+def test_what_a_shell_left_behind_does_not_decide(
+    train: Callable, splits: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    expected = train("clean")
+    left = {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "OMP_NUM_THREADS": "1"}
+    flags = ["--splits", str(splits), "--model", str(tmp_path / "model")]
+    params = json.dumps({"model": str(pretrained), **FAST})
+    done = subprocess.run(
+        [sys.executable, "-m", "components.train", *flags, "--params", params],
+        cwd=PROJECT,
+        env={**os.environ, **left},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        "train: ignores ACCELERATE_GRADIENT_ACCUMULATION_STEPS, ACCELERATE_MIXED_PRECISION: only recorded parameters decide"
+        in done.stderr
+    )
+    assert artifacts.verify(tmp_path / "model") == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "2"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "2"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "4"),
+    ],
+)
+def test_a_launcher_that_is_gone_is_not_waited_for(
+    left: dict[str, str],
+    wanted: str,
+    run_step: RunStep,
+    splits: Path,
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    code, _, error = run_step("train", {"model": str(pretrained), **FAST}, splits=splits, model=tmp_path / "model")
+    assert code == 2
+    assert f"it would wait for the others of {wanted}" in error
+    assert f"unset {' '.join(left)}" in error
+    assert len(error.splitlines()) == 2

@@ -72,8 +72,8 @@ def test_mean_pooling_is_taken_from_the_pretrained_folder_and_survives_saving(pr
     shutil.copytree(pretrained, folder)
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
-    load_model = get_task("single_label").load_model
-    model = load_model(folder, LABELS, pooling="auto").eval()
+    load_model, load_pretrained = get_task("single_label").load_model, get_task("single_label").load_pretrained
+    model = load_pretrained(folder, LABELS, pooling="auto")[0].eval()
     model.save_pretrained(tmp_path / "saved")
     again = load_model(tmp_path / "saved", LABELS).eval()
     assert type(again).__name__ == type(model).__name__ == "MeanPooledClassifier"
@@ -83,18 +83,22 @@ def test_mean_pooling_is_taken_from_the_pretrained_folder_and_survives_saving(pr
         by_hand = model.classifier(torch.stack([states[0].mean(dim=0), states[1, :3].mean(dim=0)]))
         logits = again(input_ids=ids, attention_mask=mask).logits
     assert torch.allclose(logits, by_hand, atol=1e-6)
-    assert type(load_model(folder, LABELS, pooling="model")).__name__ == "BertForSequenceClassification"
-    assert type(load_model(pretrained, LABELS, pooling="auto")).__name__ == "BertForSequenceClassification"
+    assert type(load_pretrained(folder, LABELS, pooling="model")[0]).__name__ == "BertForSequenceClassification"
+    assert type(load_pretrained(pretrained, LABELS, pooling="auto")[0]).__name__ == "BertForSequenceClassification"
 
 
 def test_a_mean_pooled_folder_does_not_pass_for_one_of_another_pooling(pretrained: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    single_label.load_model(pretrained, LABELS, pooling="mean").save_pretrained(tmp_path)
+    single_label.load_pretrained(pretrained, LABELS, pooling="mean")[0].save_pretrained(tmp_path)
     _, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert len(loading["missing_keys"]) > 30
 
 
 def test_a_head_of_another_size_is_replaced(tmp_path: Path) -> None:
     write_model(tmp_path, labels=("a", "b"))
-    assert single_label.load_model(tmp_path, LABELS).classifier.out_features == 3
+    model, fresh = single_label.load_pretrained(tmp_path, LABELS, pooling="model")
+    assert model.classifier.out_features == 3
+    assert fresh == ["classifier.bias", "classifier.weight"]
+    with pytest.raises(UsageError, match="lacks 2 weights"):
+        single_label.load_model(tmp_path, LABELS)
