@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import binom, norm
 
 from benchmarks.promotion_power import LABELS, pair, verdicts
-from components.promote.budget import Budget, Level, first
+from components.promote.budget import first
 from components.promote.comparison import compare
 from components.promote.params import Params
-from components.promote.parts import NO_WORSE, UNKNOWN, WORSE
+from components.promote.parts import WORSE
 from components.promote.statistics import mcnemar, rows_to_separate, rows_to_show, worse_than
 from components.promote.verdict import judge
 from fineline.statistics import holm
