@@ -6,7 +6,10 @@ shown, and weak labels. Accuracy decides; the rules are those of components/prom
 """
 
 import argparse
+import functools
+import itertools
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,79 +36,75 @@ Generator = np.random.Generator
 
 def main() -> int:
     flags = _flags()
-    print("Months in which equal models change places, in % of all (level 5 %):")
-    print(
-        "| test rows | nights | at 5 % every night | by the budget | by the budget, 10 fresh rows a night |\n|---|---|---|---|---|"
-    )
-    for rows in ROWS:
-        for nights in NIGHTS:
-            cells = [
-                share(equal_month(rows, nights, fresh, budgeted), flags.trials, seed=rows + nights)
-                for fresh, budgeted in ((0, False), (0, True), (10, True))
-            ]
-            print(f"| {rows:,} | {nights} | " + " | ".join(f"{100 * cell:.1f}" for cell in cells) + " |", flush=True)
-
-    print("\nA challenger that is better by so many points, promoted: on the first question / within 30 nights, in %:")
-    gains = (0.01, 0.02, 0.03, 0.05)
-    print(
-        "| test rows | " + " | ".join(f"{100 * gain:+.0f}" for gain in gains) + " |\n|---" + "|---" * len(gains) + "|"
-    )
-    for rows in ROWS:
-        cells = []
-        for gain in gains:
-            once, month = (share(better(rows, nights, gain), flags.trials, seed=rows) for nights in (1, 30))
-            cells.append(f"{100 * once:.0f} / {100 * month:.0f}")
-        print(f"| {rows:,} | " + " | ".join(cells) + " |", flush=True)
-
-    print(
-        "\nEqual models, and who is told 'about N more rows' brings them and asks again, up to five times: promoted, in %:"
-    )
-    for rows in ROWS:
-        print(f"  {rows:,} rows: {100 * share(obeying(rows), flags.trials // 5, seed=rows):.1f}", flush=True)
-
-    print(
-        f"\n`non_inferior`, margin {100 * MARGIN:.0f} point, every challenger half a point worse than the champion: what 30 and 90 nights lose"
-    )
-    print(
-        "| test rows | nights | anchor | points lost, mean | 95 % | months that lose more than the margin, in % |\n|---|---|---|---|---|---|"
-    )
-    for rows in (2000, 10_000):
-        for nights in NIGHTS:
-            for anchored in (False, True):
-                lost = np.array(
-                    list(_repeated(lambda g: ratchet(g, rows, nights, anchored), flags.trials // 5, seed=rows))
-                )
-                cells = f"{100 * lost.mean():.2f} | {100 * np.quantile(lost, 0.95):.2f} | {100 * np.mean(lost > MARGIN):.1f}"
-                print(f"| {rows:,} | {nights} | {'yes' if anchored else 'no'} | {cells} |", flush=True)
-
-    print(
-        "\nPromoted challengers that are truly better by so many points: the gain as measured, as corrected (median), and how"
-    )
-    print("often the corrected 90 % interval holds the truth:")
-    print("| test rows | true | measured | corrected | holds, in % |\n|---|---|---|---|---|")
-    for rows in ROWS:
-        for gain in (0.005, 0.02, 0.03):
-            found = np.array(
-                [row for row in _repeated(lambda g: shown(g, rows, gain), 20 * flags.trials, seed=rows) if row]
-            )
-            if len(found) >= 20:
-                held = np.mean((found[:, 2] <= gain) & (gain <= found[:, 3]))
-                cells = f"{100 * np.median(found[:, 0]):.1f} | {100 * np.median(found[:, 1]):.1f} | {100 * held:.0f}"
-                print(f"| {rows:,} | {100 * gain:.1f} | {cells} |", flush=True)
-
-    print(
-        "\nA challenger 5 points better on 2,000 rows in all, with one label that is worse: promoted / that label said to be worse, unknown,"
-    )
-    print("no worse, in %:")
-    for rows, loss in ((27, 0.3), (20, 0.4), (200, 0.1), (200, 0.0)):
-        counts = dict.fromkeys((PROMOTE, WORSE, UNKNOWN, NO_WORSE), 0)
-        trials = flags.trials // 10
-        for verdict, state in _repeated(lambda g: weak_label(g, rows, loss), trials, seed=rows):
-            counts[state] += 1
-            counts[PROMOTE] += verdict == PROMOTE
-        cells = " / ".join(f"{100 * counts[key] / trials:.0f}" for key in (PROMOTE, WORSE, UNKNOWN, NO_WORSE))
-        print(f"  {rows} rows, recall {100 * loss:.0f} points lower: {cells}", flush=True)
+    for table in (_equal, _better, _obeying, _ratchet, _shown, _weak):
+        table(flags.trials)
+        print(flush=True)
     return 0
+
+
+def _equal(trials: int) -> None:
+    print("Months in which equal models change places, in % (level 5 %):")
+    _row("test rows", "nights", "5 % every night", "by the budget", "by the budget, 10 fresh rows a night")
+    for rows, nights in itertools.product(ROWS, NIGHTS):
+        months = [equal_month(rows, nights, *how) for how in ((0, False), (0, True), (10, True))]
+        _row(f"{rows:,}", nights, *(f"{100 * share(month, trials, rows + nights):.1f}" for month in months))
+
+
+def _better(trials: int) -> None:
+    print("A challenger that is truly better, promoted on the first question / within 30 nights, in %:")
+    gains = (0.01, 0.02, 0.03, 0.05)
+    _row("test rows", *(f"{100 * gain:+.0f} points" for gain in gains))
+    for rows in ROWS:
+        found = [[share(better(rows, nights, gain), trials, rows) for nights in (1, 30)] for gain in gains]
+        _row(f"{rows:,}", *(f"{100 * once:.0f} / {100 * month:.0f}" for once, month in found))
+
+
+def _obeying(trials: int) -> None:
+    print("Equal models; who is told 'about N more rows' brings them and asks again, up to five times: promoted, in %:")
+    _row("test rows at first", "promoted")
+    for rows in ROWS:
+        _row(f"{rows:,}", f"{100 * share(obeying(rows), trials // 5, rows):.1f}")
+
+
+def _ratchet(trials: int) -> None:
+    print("`non_inferior`, margin 1 point, every challenger half a point worse than the champion:")
+    _row("test rows", "nights", "anchor and budget", "points lost, mean", "95 %", "more than the margin, in %")
+    for rows, nights, anchored in itertools.product((2000, 10_000), NIGHTS, (False, True)):
+        month = functools.partial(ratchet, rows=rows, nights=nights, anchored=anchored)
+        lost = 100 * np.array(list(_repeated(month, trials // 5, rows)))
+        figures = f"{lost.mean():.2f}", f"{np.quantile(lost, 0.95):.2f}", f"{100 * np.mean(lost > 100 * MARGIN):.1f}"
+        _row(f"{rows:,}", nights, "yes" if anchored else "no", *figures)
+
+
+def _shown(trials: int) -> None:
+    print(
+        "Promoted on the first question: the gain as measured and as corrected (medians, points), and how often the corrected"
+    )
+    print("90 % interval holds the truth:")
+    _row("test rows", "true", "measured", "corrected", "holds, in %")
+    for rows, gain in itertools.product(ROWS, (0.005, 0.02, 0.03)):
+        asked = _repeated(functools.partial(shown, rows=rows, gain=gain), 20 * trials, rows)
+        found = np.array([promoted for promoted in asked if promoted])
+        held = np.mean((found[:, 2] <= gain) & (found[:, 3] >= gain))
+        medians = 100 * np.median(found[:, :2], axis=0)
+        _row(f"{rows:,}", f"{100 * gain:.1f}", *(f"{median:.1f}" for median in medians), f"{100 * held:.0f}")
+
+
+def _weak(trials: int) -> None:
+    print(
+        "5 points better on 2,000 rows, but for one label: how often that label is called so, and the whole promoted, in %:"
+    )
+    _row("rows of the label", "recall lost", WORSE, UNKNOWN, NO_WORSE, "promoted")
+    for rows, loss in ((27, 0.3), (20, 0.4), (200, 0.1), (200, 0.0)):
+        found = list(_repeated(functools.partial(weak_label, rows=rows, loss=loss), trials // 10, rows))
+        states = Counter(state for _verdict, state in found)
+        promoted = sum(verdict == PROMOTE for verdict, _state in found)
+        counts = [states[WORSE], states[UNKNOWN], states[NO_WORSE], promoted]
+        _row(rows, f"{100 * loss:.0f} points", *(f"{100 * count / len(found):.0f}" for count in counts))
+
+
+def _row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def equal_month(rows: int, nights: int, fresh: int, budgeted: bool) -> Callable[[Generator], bool]:
@@ -167,7 +166,7 @@ def obeying(rows: int) -> Callable[[Generator], bool]:
     return asked_again
 
 
-def ratchet(generator: Generator, rows: int, nights: int, anchored: bool) -> float:
+def ratchet(generator: Generator, *, rows: int, nights: int, anchored: bool) -> float:
     """How much accuracy is lost when each night's challenger is half a point worse than the champion and takes its place
     where it is no worse by the margin: than the champion, and where `anchored` than the first, by the budget."""
     anchor = generator.random(rows) < ACCURACY
@@ -182,7 +181,7 @@ def ratchet(generator: Generator, rows: int, nights: int, anchored: bool) -> flo
     return lost
 
 
-def shown(generator: Generator, rows: int, gain: float) -> tuple[float, float, float, float] | None:
+def shown(generator: Generator, *, rows: int, gain: float) -> tuple[float, float, float, float] | None:
     """(measured gain, corrected gain, its bounds) of a challenger that is promoted on the first question, else None."""
     level = first(ALPHA).now
     gained, lost = _met(generator, generator.random(rows) < ACCURACY, gain)
@@ -196,8 +195,9 @@ def shown(generator: Generator, rows: int, gain: float) -> tuple[float, float, f
     return measured, corrected["gain"], corrected["low"], corrected["high"]
 
 
-def weak_label(generator: Generator, rows: int, loss: float) -> tuple[str, str]:
-    """Verdict, and state of a label with `rows` of 2,000 rows whose recall is lower by `loss`, in a challenger that is 5 points better."""
+def weak_label(generator: Generator, *, rows: int, loss: float) -> tuple[str, str]:
+    """The verdict on a challenger that is 5 points better on 2,000 rows, and the state of its label of `rows` rows whose recall
+    is lower by `loss`."""
     targets = np.r_[np.zeros(rows, dtype=int), generator.integers(1, 10, 2000 - rows)]
     champion = generator.random(2000) < ACCURACY
     challenger = _other(generator, champion, 0.05)

@@ -34,9 +34,9 @@ def run(flags: argparse.Namespace) -> int:
 def status(server: Any, name: str) -> dict[str, Any]:
     """{name, champion, challenger, waits, rejected, test_set, astray}, JSON values.
 
-    `champion` and `challenger` are {version, line, judged, since, tags} or None: `judged` is the newest verdict on it, `since` its
-    figures on test rows that joined after it was promoted (from the newest comparison with it); `waits` and `rejected` map versions to what was noted on
-    them, `astray` lists aliases that are elsewhere than the ledger says.
+    `champion` and `challenger` are {version, line, judged, since, tags} or None: `judged` is the newest verdict on it, `since`
+    its figures on test rows that joined after it was promoted, from the newest comparison with it. `waits` and `rejected` map
+    versions to what was noted on them, `astray` lists aliases that are elsewhere than the ledger says.
     """
     from components.promote import test_set
     from fineline import ledger, registry
@@ -47,7 +47,7 @@ def status(server: Any, name: str) -> dict[str, Any]:
     versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
     kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
 
-    judged = {version: json.loads(tags.get(VERDICT, "{}")) for version, tags in versions.items()}
+    judged = {version: registry.read_note(made, registry.VERDICT) for version, made in versions.items()}
     newest_first = sorted(filter(None, judged.values()), key=lambda said: said["when"], reverse=True)
 
     def held(alias: str) -> dict[str, Any] | None:
@@ -59,14 +59,10 @@ def status(server: Any, name: str) -> dict[str, Any]:
         return {
             "version": version,
             "line": line if line and line["to"] == version else None,
-<<<<<<< HEAD
-            "judged": registry.read_note(versions[version], registry.VERDICT),
-=======
             "judged": judged[version],
             "since": next(
                 (said["since"] for said in newest_first if said["champion"] == version and said.get("since")), {}
             ),
->>>>>>> c00c7fc (WIP gate)
             "tags": {key: tags[key] for key in kept if key in tags},
         }
 

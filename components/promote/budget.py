@@ -3,7 +3,7 @@
 Every comparison of a challenger with the champion is a question to the same frozen rows, so its level comes out of one
 budget (alpha spending: Bonferroni's inequality over the questions, valid however their answers depend on each other). Half of
 the budget is open from the beginning, half is a reserve that fresh rows open: of a set that doubles, half of what is left of
-it. So the levels of all questions ever asked add up to less than alpha, and yet none is zero (docs/decisions/0009).
+it. So the levels of all questions ever asked add up to less than alpha, and yet none is zero (docs/decisions/0011).
 
 The questions are the series `question` of the ledger's run, each written before its answer is looked at, once and for all.
 """

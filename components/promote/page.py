@@ -88,8 +88,8 @@ def _figures(meeting: Meeting, params: Params) -> tuple[str, str]:
     note = (
         f"Both models answered the same {found['rows']:,} rows here and now. {found['gained']:,} rows are right only by the "
         f"challenger, {found['lost']:,} only by the champion. Better in {found['superior']['metric']}: one-sided "
-        f"p = {found['superior']['p']:.3g}. Each end of an interval is a one-sided bound at {params.alpha:g}: Tango's for accuracy, "
-        f"else by the error over {params.bootstrap:,} paired bootstrap samples of rows."
+        f"p = {found['superior']['p']:.3g}. Each end of an interval is a one-sided bound at {params.alpha:g}: Tango's for "
+        f"accuracy, else by the error over {params.bootstrap:,} paired bootstrap samples of rows."
     )
     body = drawn + report.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows)
     return body, " ".join([note, *_honest(meeting)])

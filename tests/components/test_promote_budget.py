@@ -111,14 +111,14 @@ def test_who_brings_the_rows_that_were_asked_for_is_not_promoted_by_chance() -> 
 
 def test_small_steps_down_stay_inside_one_margin() -> None:
     generator = np.random.default_rng(2)
-    lost = [ratchet(generator, 10_000, 30, anchored=True) for _ in range(20)]
+    lost = [ratchet(generator, rows=10_000, nights=30, anchored=True) for _ in range(20)]
     assert sum(of > PARAMS.metric_margin for of in lost) <= binom.ppf(0.999, 20, PARAMS.alpha)
-    assert ratchet(generator, 10_000, 30, anchored=False) > 3 * PARAMS.metric_margin
+    assert ratchet(generator, rows=10_000, nights=30, anchored=False) > 3 * PARAMS.metric_margin
 
 
 def test_a_gain_that_was_selected_is_corrected() -> None:
     generator = np.random.default_rng(3)
-    found = np.array([row for _ in range(1500) if (row := shown(generator, 2000, 0.01))])
+    found = np.array([row for _ in range(1500) if (row := shown(generator, rows=2000, gain=0.01))])
     assert len(found) > 80
     measured, corrected, low, high = found.T
     assert np.median(measured) > 0.016
@@ -155,10 +155,10 @@ def test_exchanges_give_the_share_of_gains_as_large_and_a_bound_beyond_them() ->
 
 def test_what_is_not_proven_safe_is_unknown() -> None:
     generator = np.random.default_rng(5)
-    states = [weak_label(generator, 27, 0.3) for _ in range(20)]
+    states = [weak_label(generator, rows=27, loss=0.3) for _ in range(20)]
     assert NO_WORSE not in {state for _verdict, state in states}
     assert all(verdict != PROMOTE for verdict, state in states if state == WORSE)
-    safe = [state for _ in range(10) for _verdict, state in [weak_label(generator, 400, 0.0)]]
+    safe = [state for _ in range(10) for _verdict, state in [weak_label(generator, rows=400, loss=0.0)]]
     assert safe.count(NO_WORSE) == 10
     assert loss_seen(27, 0.1, 0.05, 0.005, 0.8) > 0.2 > loss_seen(400, 0.1, 0.05, 0.005, 0.8)
     assert UNKNOWN in {state for _verdict, state in states}
