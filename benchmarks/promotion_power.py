@@ -13,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from components.promote.budget import first
 from components.promote.comparison import compare
 from components.promote.params import Params
 from components.promote.verdict import judge
@@ -49,7 +50,9 @@ def verdicts(params: Params, rows: int, gain: float, trials: int, seed: int) -> 
     counts: Counter[str] = Counter()
     for _ in range(trials):
         targets, probabilities = pair(generator, rows, gain)
-        counts[judge(params, compare(params, task, LABELS, targets, probabilities))["verdict"]] += 1
+        level = first(params.alpha, rows)
+        found = compare(params, level.now, task, LABELS, targets, probabilities)
+        counts[judge(params, level, found)["verdict"]] += 1
     return counts
 
 

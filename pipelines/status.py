@@ -34,8 +34,9 @@ def run(flags: argparse.Namespace) -> int:
 def status(server: Any, name: str) -> dict[str, Any]:
     """{name, champion, challenger, waits, rejected, test_set, astray}, JSON values.
 
-    `champion` and `challenger` are {version, line, tags} or None, `waits` and `rejected` map versions to what was noted on
-    them, `astray` lists aliases that are elsewhere than the ledger says.
+    `champion` and `challenger` are {version, line, judged, since, tags} or None: `judged` is the newest verdict on it, `since`
+    its figures on test rows that joined after it was promoted, from the newest comparison with it. `waits` and `rejected` map
+    versions to what was noted on them, `astray` lists aliases that are elsewhere than the ledger says.
     """
     from components.promote import test_set
     from fineline import ledger, registry
@@ -46,6 +47,9 @@ def status(server: Any, name: str) -> dict[str, Any]:
     versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
     kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
 
+    judged = {version: registry.read_note(made, registry.VERDICT) for version, made in versions.items()}
+    newest_first = sorted(filter(None, judged.values()), key=lambda said: said["when"], reverse=True)
+
     def held(alias: str) -> dict[str, Any] | None:
         version = aliases.get(alias)
         if version is None:
@@ -55,7 +59,10 @@ def status(server: Any, name: str) -> dict[str, Any]:
         return {
             "version": version,
             "line": line if line and line["to"] == version else None,
-            "judged": registry.read_note(versions[version], registry.VERDICT),
+            "judged": judged[version],
+            "since": next(
+                (said["since"] for said in newest_first if said["champion"] == version and said.get("since")), {}
+            ),
             "tags": {key: tags[key] for key in kept if key in tags},
         }
 
@@ -110,11 +117,20 @@ def _champion(champion: dict[str, Any]) -> Iterator[str]:
         yield f"            {line['verdict']}: {line['reason']}"
         if run := line["evidence"].get("run"):
             yield f"            evidence: run {run}, {line['evidence']['path']}"
+    if gain := champion["judged"].get("corrected"):
+        yield f"            gain in {gain['metric']} when promoted {_gain(gain)}, corrected for having been selected by it"
+    if since := champion["since"]:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in since.items() if name != "rows")
+        yield f"            on {since['rows']:,} test rows that joined since: {figures}"
     dirty = ", with uncommitted changes" if tags.get("git_dirty") == "true" else ""
     yield (
         f"            bundle {tags.get('bundle_sha256', 'unknown')[:12]}, data {tags.get('data_digest', 'unknown')[:19]}, "
         f"code {tags.get('git_commit', 'unknown')[:12]}{dirty}"
     )
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    return f"{gain['gain']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
 
 
 def _said(judged: dict[str, Any]) -> str:

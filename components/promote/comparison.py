@@ -2,33 +2,32 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.stats import binom, norm
 
 from components.promote.params import Params
-from components.promote.statistics import mcnemar, worse_than
+from components.promote.parts import Slice, among, parts
+from components.promote.statistics import accuracy_bound, exchanged, mcnemar
 from fineline.bundle import Bundle, logits, model_files
 from fineline.errors import UsageError
-from fineline.statistics import holm
 from fineline.tasks import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MODELS = ("champion", "challenger")
 OLD = "older"
 SMALLER_IS_BETTER = ("log_loss", "ece")
 
 _DRAWS_AT_ONCE = 2_000_000  # about 100 MB while they are counted
+_EXCHANGES = 10_000
 _WARM_UP = 10
 
-Slice = tuple[str, str, np.ndarray]
 Probabilities = Mapping[str, np.ndarray]
 
 
 def compare(
     params: Params,
+    level: float,
     task: Task,
     labels: Sequence[str],
     targets: np.ndarray,
@@ -38,36 +37,31 @@ def compare(
 ) -> dict[str, Any]:
     """Everything that is said about champion and challenger on rows with these `targets`, int64 (n,), as plain JSON values.
 
-    `probabilities` are float64 (n, k) by model. Gives `rows`; `gained` and `lost` (right by the challenger or the champion
-    only) with `p_superior`; `figures`: metric -> {champion, challenger, gain, low, high, error}, where gain is positive
-    when the challenger is better, low and high are its one-sided bounds at alpha, and error its standard error; `parts`:
-    labels and slices, each with rows, accuracy by model, margin, p and, where it is judged, p adjusted for their number;
-    `forgetting`: the same of the rows `old`, bool (n,), which are a slice of their own too.
+    `probabilities` are float64 (n, k) by model; `level` is that of the question (budget.ask). Gives `rows`; `gained` and
+    `lost` (right by the challenger or the champion only); `superior`: {metric, p, threshold} of the first of `metrics`, where
+    threshold is the least gain that is significant at `level`; `figures` as `figures` gives them; `parts`: labels and
+    slices as `parts.parts` gives them; `forgetting`: the same of the rows `old`, bool (n,), which are a slice of their own too.
     """
     if old is not None:
         slices = [*slices, ("test rows", OLD, old)]
     right = {name: task.choices(probabilities[name]) == targets for name in MODELS}
-    gained = int((right["challenger"] & ~right["champion"]).sum())
-    lost = int((right["champion"] & ~right["challenger"]).sum())
+    gained, lost = _changed(right)
+    found = figures(params, of_margins(params, level), task, labels, targets, probabilities)
     return {
         "rows": len(targets),
         "gained": gained,
         "lost": lost,
         "discordant": (gained + lost) / len(targets),
-        "p_superior": mcnemar(gained, lost),
-        "figures": _figures(params, task, labels, targets, probabilities),
-        "parts": _parts(params, labels, targets, right, slices),
-        "forgetting": [] if old is None else _parts(params, labels, *_only(old, targets, right, slices)),
+        "superior": _superior(params, level, task, labels, targets, probabilities, found),
+        "figures": found,
+        "parts": parts(params, labels, targets, right, slices),
+        "forgetting": [] if old is None else parts(params, labels, *among(old, targets, right, slices)),
     }
 
 
-def slices_of(rows: "pd.DataFrame", columns: Sequence[str], most: int) -> list[Slice]:
-    """(column, value, rows as bool (n,)) of the `most` frequent values of each column; rows without a value are in none."""
-    found = []
-    for column in columns:
-        values = rows[column].dropna().astype(str)
-        found += [(column, value, (rows[column] == value).to_numpy()) for value in values.value_counts().index[:most]]
-    return found
+def of_margins(params: Params, level: float) -> float:
+    """The level at which a margin is kept: the question's where margins alone decide; else superiority has spent it already."""
+    return level if params.require == "non_inferior" else params.alpha
 
 
 def costs(bundles: Mapping[str, Bundle], texts: Sequence[str], rounds: int) -> dict[str, Any]:
@@ -97,95 +91,128 @@ def costs(bundles: Mapping[str, Bundle], texts: Sequence[str], rounds: int) -> d
     }
 
 
-def _figures(
-    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, probabilities: Probabilities
+def figures(
+    params: Params,
+    level: float,
+    task: Task,
+    labels: Sequence[str],
+    targets: np.ndarray,
+    probabilities: Probabilities,
 ) -> dict[str, dict[str, float]]:
+    """metric -> {champion, challenger, gain, low, high, floor, error} for each of `params.metrics`.
+
+    `gain` is positive when the challenger is better, `low` and `high` are its one-sided bounds at alpha, `floor` its lower
+    bound at `level`, `error` its standard error. Accuracy has Tango's (1998) bounds and the error of a paired
+    share. Any other figure has the error over paired bootstrap samples of rows (Efron and Tibshirani 1993, ch. 13) and normal
+    bounds: percentiles are too narrow for macro-F1 with few rows of a label, and have no ends at a level of 1 in 10,000.
+    """
     found = {name: task.metrics(targets, probabilities[name], labels) for name in MODELS}
     if unknown := [metric for metric in params.metrics if metric not in found["champion"]]:
         raise UsageError(
             f"promote.metrics: the task has no {', '.join(unknown)}", f"it has {', '.join(found['champion'])}"
         )
     samples = _resampled(params, task, labels, targets, probabilities)
-    figures = {}
+    rows = len(targets)
+    gained, lost = _changed({name: task.choices(probabilities[name]) == targets for name in MODELS})
+    result = {}
     for metric in params.metrics:
         sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
-        gains = sign * (samples["challenger"][metric] - samples["champion"][metric])
-        low, high = np.quantile(gains, (params.alpha, 1 - params.alpha))
-        values = {
-            **{name: found[name][metric] for name in MODELS},
-            "gain": sign * (found["challenger"][metric] - found["champion"][metric]),
-            "low": low,
-            "high": high,
-            "error": gains.std(ddof=1),
-        }
-        figures[metric] = {key: round(float(value), 6) for key, value in values.items()}
-    return figures
+        gain = sign * (found["challenger"][metric] - found["champion"][metric])
+        if metric == "accuracy":
+            error = np.sqrt(max(rows * (gained + lost) - (gained - lost) ** 2, 0)) / rows**1.5
+            low, floor = (accuracy_bound(gained, lost, rows, at) for at in (params.alpha, level))
+            high = -accuracy_bound(lost, gained, rows, params.alpha)
+        else:
+            error = (samples["challenger"][metric] - samples["champion"][metric]).std(ddof=1)
+            low, floor = (gain - norm.isf(at) * error for at in (params.alpha, level))
+            high = gain + norm.isf(params.alpha) * error
+        values = {name: found[name][metric] for name in MODELS}
+        values |= {"gain": gain, "low": low, "high": high, "floor": floor, "error": error}
+        result[metric] = {key: round(float(value), 6) for key, value in values.items()}
+    return result
+
+
+def _superior(
+    params: Params,
+    level: float,
+    task: Task,
+    labels: Sequence[str],
+    targets: np.ndarray,
+    probabilities: Probabilities,
+    found: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """{metric, p, threshold} of the first metric: McNemar's exact test for accuracy, the exchange of the paired answers for a
+    figure that `task.resampled` gives, else the normal bound of its gain."""
+    metric = params.metrics[0]
+    gain, error = found[metric]["gain"], found[metric]["error"]
+    chosen = {name: task.choices(probabilities[name]) for name in MODELS}
+    if metric == "accuracy":
+        gained, lost = _changed({name: chosen[name] == targets for name in MODELS})
+        differing = gained + lost
+        least = int(binom.isf(level, differing, 0.5)) + 1
+        threshold = min((2 * least - differing) / len(targets), 1.0)
+        return {"metric": metric, "p": mcnemar(gained, lost), "threshold": threshold}
+    differences = _exchanges(params, task, len(labels), targets, chosen, metric)
+    if differences is None:
+        p = float(norm.sf(gain / error)) if error else float(gain <= 0)
+        return {"metric": metric, "p": p, "threshold": float(norm.isf(level) * error)}
+    if level * len(differences) >= 10:
+        threshold = float(np.quantile(differences, 1 - level))
+    else:
+        threshold = float(np.sqrt(-2 * np.log(level) * np.mean(np.square(differences))))
+    return {"metric": metric, "p": exchanged(differences, gain), "threshold": threshold}
+
+
+def _changed(right: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """How many rows only the challenger has right, and only the champion."""
+    gained, lost = right["challenger"] & ~right["champion"], right["champion"] & ~right["challenger"]
+    return int(gained.sum()), int(lost.sum())
+
+
+def _exchanges(
+    params: Params, task: Task, classes: int, targets: np.ndarray, chosen: Mapping[str, np.ndarray], metric: str
+) -> np.ndarray | None:
+    """The gains in `metric` when the models' answers change places on random rows, float64 (10,000,); None for a figure that
+    `task.resampled` does not give."""
+    generator = np.random.default_rng(params.seed)
+    rows = len(targets)
+    both = np.concatenate([chosen[name] for name in MODELS])
+    twice = np.concatenate([targets, targets])
+    own = np.arange(rows)
+    gains: list[np.ndarray] = []
+    at_once = max(1, min(_EXCHANGES, _DRAWS_AT_ONCE // rows))
+    for start in range(0, _EXCHANGES, at_once):
+        swapped = generator.integers(0, 2, size=(min(at_once, _EXCHANGES - start), rows))
+        first, second = (task.resampled(twice, both, classes, own + rows * of) for of in (swapped, 1 - swapped))
+        if metric not in first:
+            return None
+        gains.append(second[metric] - first[metric])
+    return np.concatenate(gains)
 
 
 def _resampled(
     params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, probabilities: Probabilities
 ) -> dict[str, dict[str, np.ndarray]]:
-    """model -> metric -> float64 (samples,): paired percentile bootstrap over rows, the same draws for both models.
+    """model -> metric (but accuracy) -> float64 (samples,): paired bootstrap over rows, the same draws for both models.
 
     Rows are drawn whatever their label (no strata): the shares of the labels are as random in the test set as they are in
     what will be asked (Efron and Tibshirani 1993, ch. 13).
     """
     generator = np.random.default_rng(params.seed)
     rows = len(targets)
+    drawn = [metric for metric in params.metrics if metric != "accuracy"]
     at_once = max(1, min(params.bootstrap, _DRAWS_AT_ONCE // rows))
     chosen = {name: task.choices(probabilities[name]) for name in MODELS}
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in MODELS}
-    for start in range(0, params.bootstrap, at_once):
+    for start in range(0, params.bootstrap if drawn else 0, at_once):
         draws = generator.integers(0, rows, size=(min(at_once, params.bootstrap - start), rows))
         for name in MODELS:
             found = task.resampled(targets, chosen[name], len(labels), draws)
-            if rest := [metric for metric in params.metrics if metric not in found]:
+            if rest := [metric for metric in drawn if metric not in found]:
                 each = [task.metrics(targets[draw], probabilities[name][draw], labels) for draw in draws]
                 found = {**found, **{metric: np.array([figures[metric] for figures in each]) for metric in rest}}
             parts[name].append(found)
     return {
-        name: {metric: np.concatenate([part[metric] for part in found]) for metric in params.metrics}
+        name: {metric: np.concatenate([part[metric] for part in found]) for metric in drawn}
         for name, found in parts.items()
     }
-
-
-def _only(
-    rows: np.ndarray, targets: np.ndarray, right: Mapping[str, np.ndarray], slices: Sequence[Slice]
-) -> tuple[np.ndarray, dict[str, np.ndarray], list[Slice]]:
-    """Targets, right answers and slices of the `rows`, bool (n,), alone."""
-    return (
-        targets[rows],
-        {name: answers[rows] for name, answers in right.items()},
-        [(what, value, member[rows]) for what, value, member in slices],
-    )
-
-
-def _parts(
-    params: Params, labels: Sequence[str], targets: np.ndarray, right: Mapping[str, np.ndarray], slices: Sequence[Slice]
-) -> list[dict[str, Any]]:
-    members = [("label", label, targets == i, params.label_margin) for i, label in enumerate(labels)]
-    members += [(what, value, member, params.slice_margin) for what, value, member in slices]
-    parts: list[dict[str, Any]] = []
-    for what, name, member, margin in members:
-        rows = int(member.sum())
-        if not rows:
-            continue
-        champion, challenger = right["champion"][member], right["challenger"][member]
-        gained, lost = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
-        parts.append(
-            {
-                "what": what,
-                "name": name,
-                "rows": rows,
-                "champion": round(float(champion.mean()), 6),
-                "challenger": round(float(challenger.mean()), 6),
-                "margin": margin,
-                "p": worse_than(gained, lost, rows, margin),
-                "judged": rows >= params.min_part_rows,
-            }
-        )
-    judged = [part for part in parts if part["judged"]]
-    for part, adjusted in zip(judged, holm([part["p"] for part in judged]), strict=True):
-        part["adjusted"] = adjusted
-        part["worse"] = adjusted <= params.alpha
-    return parts

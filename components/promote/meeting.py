@@ -1,24 +1,38 @@
 """Champion and challenger on the same rows: which rows count, what both answer, and what that says."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.promote import comparison, labels
+from components.promote.budget import Level
 from components.promote.comparison import MODELS
 from components.promote.params import Params
+from components.promote.parts import slices_of
 from components.promote.test_set import JOINED
 from components.promote.verdict import HOLD, judge
 from fineline.bundle import Bundle, probabilities
 from fineline.dataset import chosen_columns
 from fineline.errors import UsageError
+from fineline.tasks import Task
 from fineline.test_set import RETIRED
 from fineline.training_rows import text_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchor:
+    """The last version that was promoted as superior, where it is not the champion. Without a `bundle`, `missing` says why;
+    `seen` is the record of its training rows."""
+
+    version: int
+    bundle: Bundle | None
+    seen: "pd.DataFrame | None" = None
+    missing: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +55,19 @@ class Meeting:
 
 def meet(
     params: Params,
+    level: Level,
     bundles: Mapping[str, Bundle],
     rows: "pd.DataFrame",
     seen: Mapping[str, "pd.DataFrame | None"],
     old: np.ndarray,
+    since: np.ndarray,
+    anchor: Anchor | None = None,
 ) -> Meeting:
     """Both bundles on `rows` (id, text, labels, slice columns), without those that either has `seen` in its training.
 
     `old`, bool (n,), are the rows that did not join the test set with the challenger; where others did, these are also
-    judged by themselves: what it may have forgotten.
+    judged by themselves: what it may have forgotten. `since`, bool (n,), are those that joined after the champion was
+    promoted: no choice was made on them, so its figures there are as they are. `anchor` is compared too where it is another.
     Raises UsageError when the bundles are of different tasks.
     """
     champion, challenger = (bundles[name] for name in MODELS)
@@ -85,7 +103,7 @@ def meet(
         reason = (
             "the two models share fewer than two labels" if len(shared) < 2 else "no test row is left to compare on"
         )
-        return Meeting({"verdict": HOLD, "reason": reason, "rules": [], "more_rows": 0}, **meeting)
+        return Meeting({"verdict": HOLD, "reason": reason, "rules": [], "more_rows": 0, "corrected": {}}, **meeting)
     compared = unseen[on_shared].reset_index(drop=True)
     index = {label: i for i, label in enumerate(shared)}
     targets = np.array([index[label] for label in present[on_shared]], dtype=np.int64)
@@ -95,13 +113,64 @@ def meet(
     }
     rows_as_split = compared.drop(columns=[JOINED, RETIRED])
     columns = chosen_columns(rows_as_split, params.slice_columns, challenger.task, "promote.slice_columns")
-    slices = comparison.slices_of(compared, columns, params.max_slice_values)
+    slices = slices_of(compared, columns, params.max_slice_values)
     before = old[kept][on_shared]
     apart = before if before.any() and not before.all() else None
-    found = comparison.compare(params, challenger.task, shared, targets, aligned, slices, apart)
+    found = comparison.compare(params, level.now, challenger.task, shared, targets, aligned, slices, apart)
+    fresh = since[kept][on_shared]
+    found["since"] = _since(params, challenger.task, shared, targets[fresh], aligned["champion"][fresh])
+    if anchor:
+        found["anchor"] = _anchored(
+            params, level.now, anchor, compared, renamed, shared, targets, aligned["challenger"]
+        )
     steps = np.linspace(0, len(texts) - 1, min(params.speed_texts, len(texts))).round().astype(int)
     costs = comparison.costs(bundles, [texts[i] for i in steps], params.speed_rounds)
-    return Meeting(judge(params, found, costs), **meeting, found=found, costs=costs)
+    return Meeting(judge(params, level, found, costs), **meeting, found=found, costs=costs)
+
+
+def _since(
+    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, probability: np.ndarray
+) -> dict[str, float]:
+    """{rows, metric: value} of the champion on the rows that joined since; {} when there are fewer than `min_rows`."""
+    if len(targets) < params.min_rows:
+        return {}
+    figures = task.metrics(targets, probability, labels)
+    return {"rows": len(targets), **{metric: round(figures[metric], 6) for metric in params.metrics}}
+
+
+def _anchored(
+    params: Params,
+    level: float,
+    anchor: Anchor,
+    rows: "pd.DataFrame",
+    renamed: labels.Renamed,
+    shared: Sequence[str],
+    targets: np.ndarray,
+    challenger: np.ndarray,
+) -> dict[str, Any]:
+    """{version, rows, figures, why} of the challenger against the anchor, on the compared rows that the anchor has not seen and
+    whose label it can give; without figures, `why` says what is missing."""
+    if anchor.bundle is None:
+        return {"version": anchor.version, "rows": 0, "figures": {}, "why": anchor.missing}
+    known = labels.shared(renamed, shared, anchor.bundle.labels)
+    masked = _seen(rows, anchor.seen)
+    kept = np.isin(np.array(shared, dtype=object)[targets], known) & ~(
+        np.zeros(len(rows), bool) if masked is None else masked
+    )
+    if len(known) < 2 or kept.sum() < params.min_rows:
+        why = f"only {int(kept.sum())} rows can be compared with it"
+        return {"version": anchor.version, "rows": int(kept.sum()), "figures": {}, "why": why}
+    index = {label: i for i, label in enumerate(known)}
+    own = np.array([index[shared[target]] for target in targets[kept]], dtype=np.int64)
+    texts = rows["text"][kept].tolist()
+    given = probabilities(anchor.bundle, texts, params.batch_size, what="anchor")
+    pair = {
+        "champion": labels.on_shared(given, anchor.bundle.labels, renamed, known, own),
+        "challenger": labels.on_shared(challenger[kept], shared, {}, known, own),
+    }
+    at = comparison.of_margins(params, level)
+    figures = comparison.figures(params, at, anchor.bundle.task, known, own, pair)
+    return {"version": anchor.version, "rows": int(kept.sum()), "figures": figures, "why": ""}
 
 
 def _seen(rows: "pd.DataFrame", record: "pd.DataFrame | None") -> "np.ndarray | None":

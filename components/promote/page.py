@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from components.promote.comparison import MODELS
 from components.promote.meeting import Meeting
 from components.promote.params import Params
+from components.promote.parts import NO_WORSE, UNKNOWN, WORSE
 from fineline import report
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 TONES = {"promote": "good", "hold": "bad", "inconclusive": "warn"}
 STATES = {"passed": "good", "failed": "bad", "undecided": "warn"}
+PART_STATES = {NO_WORSE: "good", WORSE: "bad", UNKNOWN: "warn"}
 
 _DIFFERENCES = 30
 _PARTS_DRAWN = 30
@@ -85,10 +87,26 @@ def _figures(meeting: Meeting, params: Params) -> tuple[str, str]:
     found = meeting.found
     note = (
         f"Both models answered the same {found['rows']:,} rows here and now. {found['gained']:,} rows are right only by the "
-        f"challenger, {found['lost']:,} only by the champion: McNemar's exact one-sided p = {found['p_superior']:.3g}. "
-        f"Intervals: paired bootstrap over rows, {params.bootstrap:,} samples; each end is a one-sided bound at {params.alpha:g}."
+        f"challenger, {found['lost']:,} only by the champion. Better in {found['superior']['metric']}: one-sided "
+        f"p = {found['superior']['p']:.3g}. Each end of an interval is a one-sided bound at {params.alpha:g}: Tango's for "
+        f"accuracy, else by the error over {params.bootstrap:,} paired bootstrap samples of rows."
     )
-    return drawn + report.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows), note
+    body = drawn + report.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows)
+    return body, " ".join([note, *_honest(meeting)])
+
+
+def _honest(meeting: Meeting) -> list[str]:
+    """What the figures above do not say by themselves: that the best of several was chosen by them."""
+    said = []
+    if gain := meeting.verdict["corrected"]:
+        said.append(
+            f"Corrected for its having been selected by this very figure, the gain in {gain['metric']} is {gain['gain']:+.4f} "
+            f"({gain['low']:+.4f} to {gain['high']:+.4f})."
+        )
+    if since := meeting.found["since"]:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in since.items() if name != "rows")
+        said.append(f"On the {since['rows']:,} rows that joined since the champion was promoted it has {figures}.")
+    return said
 
 
 def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
@@ -102,20 +120,16 @@ def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
 
 def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:
     parts = sorted(parts, key=lambda part: part["challenger"] - part["champion"])
-    drawn = [part for part in parts if part["judged"]][:_PARTS_DRAWN]
+    drawn = [part for part in parts if part["state"] != UNKNOWN][:_PARTS_DRAWN]
     names = [f"{part['what']}: {part['name']}" for part in drawn]
-    worse = [name for name, part in zip(names, drawn, strict=True) if part["worse"]]
-    rows, tones = [], []
+    worse = [name for name, part in zip(names, drawn, strict=True) if part["state"] == WORSE]
+    rows = []
     for part in parts:
-        state = "worse" if part.get("worse") else "" if part["judged"] else "too few rows"
         gain = part["challenger"] - part["champion"]
-        adjusted = f"{part['adjusted']:.3f}" if part["judged"] else ""
         cells = [f"{part[name]:.3f}" for name in MODELS]
-        rows.append(
-            [part["what"], part["name"], part["rows"], *cells, f"{gain:+.3f}", f"{part['margin']:g}", adjusted, state]
-        )
-        tones.append("bad" if part.get("worse") else "warn")
-    header = ["", "name", "rows", *MODELS, "gain", "margin", "p (Holm)", ""]
+        figures = [f"{gain:+.3f}", f"{part['margin']:g}", f"{part['adjusted']:.3f}", f"{part['loss_seen']:.2f}"]
+        rows.append([part["what"], part["name"], part["rows"], *cells, *figures, part["state"]])
+    header = ["", "name", "rows", *MODELS, "gain", "margin", "p (Holm)", "loss that shows", ""]
     bars = (
         report.bars(
             names, [round(part["challenger"] - part["champion"], 4) for part in drawn], "gain in accuracy", worse
@@ -123,9 +137,12 @@ def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:
         if drawn
         else ""
     )
-    return bars + report.details(f"all {len(parts)}", report.table(header, rows, tones)), (
-        "Recall of a label, accuracy of a slice. Marked: those that are significantly worse by more than their margin (Tango's "
-        "paired score test, adjusted for their number by Holm)."
+    unknown = sum(part["state"] == UNKNOWN for part in parts)
+    table = report.table(header, rows, [PART_STATES[part["state"]] for part in parts])
+    return bars + report.details(f"all {len(parts)}, {unknown} of them unknown", table), (
+        "Recall of a label, accuracy of a slice. worse: significantly, by more than the margin (Tango's paired score test, "
+        "adjusted for their number by Holm). no worse: a loss of the margin is ruled out. unknown: too few rows for either, and "
+        "not drawn; a loss of the size in the last column but one would have been called worse as often as `power` says."
     )
 
 
@@ -187,6 +204,8 @@ def _test_set(content: Mapping[str, Any], meeting: Meeting) -> tuple[str, str]:
         ["left out because a model had seen them", counts["seen"]],
         ["left out because their label is not shared", counts["label_not_shared"]],
         ["compared", counts["compared"]],
+        ["questions that it has answered, this one included", content["question"]["number"]],
+        ["level of this question", f"{content['question']['level']:.2g}"],
         ["sha256 of the test set", state["digest"]],
     ]
     return report.table(["", ""], [[name, report.shown(value)] for name, value in rows]), ""

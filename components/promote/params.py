@@ -53,7 +53,8 @@ class Params(StepParams):
         0.05,
         gt=0,
         lt=0.5,
-        description="Level of each one-sided decision, above 0, below 0.5; for labels and slices of all of them together (Holm).",
+        description="Chance of ever promoting a model that is no better, over all comparisons with the test set, above 0, below "
+        "0.5: each spends a part of it, fresh test rows open more. Also the level at which a comparison holds back.",
     )
     power: float = Field(
         0.8,
@@ -73,8 +74,10 @@ class Params(StepParams):
     max_slice_values: int = Field(
         12, ge=1, le=100, description="Values of a slice column that are judged, the most frequent first."
     )
-    min_part_rows: int = Field(
-        20, ge=2, description="Test rows that a label or slice needs before its margin is judged; fewer say too little."
+    unknown_parts: Literal["allow", "hold"] = Field(
+        "allow",
+        description="What becomes of a challenger with labels or slices that are neither proven worse nor proven no worse, since "
+        "their test rows are too few. allow: it may be promoted, and the summary says how many. hold: more rows are asked for.",
     )
     min_rows: int = Field(
         40,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.promote import page, test_set
-from components.promote.meeting import Meeting, meet
+from components.promote import budget, page, test_set
+from components.promote.meeting import Anchor, Meeting, meet
 from components.promote.params import Params
 from components.promote.verdict import HOLD, PROMOTE
 from fineline import artifacts, fetch, ledger, registry, training_rows
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORCED = "forced"
+JUDGED_ON = "test_set.digest"
+"""Tag of a version: the state of the test set that it was judged on."""
 
 _ATTEMPTS = 10
 
@@ -62,6 +64,7 @@ def promote(
             return _written(folder, {**content, **_plain(HOLD, said), "waits": False})
         if champion is None:
             content |= _plain(PROMOTE, "first: there is no champion yet")
+            content["anchor"] = version
         else:
             content |= _against(server, params, name, champion, version, bundle, frozen, content, folder)
         moves = content["verdict"] == PROMOTE or bool(force)
@@ -137,7 +140,14 @@ def _against(
     content: dict[str, Any],
     folder: Path,
 ) -> dict[str, Any]:
-    """What the comparison with the champion adds to promotion.json; writes comparison.parquet and report.html."""
+    """What the comparison with the champion adds to promotion.json; writes comparison.parquet and report.html.
+
+    The question is written into the ledger before any answer to it is looked at.
+    """
+    anchor = anchor_of(ledger.read(server, name)) or champion
+    digest = content["test_set"]["digest"]
+    asked = {"champion": champion, "challenger": version, "anchor": anchor, "test_set": digest}
+    level = budget.ask(server, name, params.alpha, asked, len(frozen))
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
         there = Path(temporary)
         bundles = {
@@ -148,12 +158,49 @@ def _against(
         for model, number in (("champion", champion), ("challenger", version)):
             (there / model).mkdir(exist_ok=True)
             seen[model] = training_rows.read(server, registry.version_of(server, name, number), there / model)
-        meeting = meet(params, bundles, frozen, seen, test_set.others(frozen, _address(name, version)))
+        old = test_set.others(frozen, _address(name, version))
+        judged_on = registry.version_of(server, name, champion).tags.get(JUDGED_ON, "")
+        since = test_set.joined_since(server, name, frozen, judged_on)
+        compared = None if anchor == champion else _anchor(server, name, anchor, there / "anchor")
+        meeting = meet(params, level, bundles, frozen, seen, old, since, compared)
     write_rows(meeting.answers, folder / artifacts.COMPARISON)
     added = _content(meeting)
+    superior = params.require == "superior" and meeting.verdict["verdict"] == PROMOTE
+    added |= {
+        "anchor": version if superior else anchor,
+        "question": {**asked, "number": level.questions, "level": level.now},
+    }
     html = page.render({**content, **added}, meeting, frozen, params)
     (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
     return added
+
+
+def anchor_of(lines: list[dict[str, Any]]) -> int | None:
+    """The last version that became champion because it was proven better (or was the first), by the ledger's `lines`; None
+    when there is no champion. Going back to a version goes back to its anchor."""
+    now: int | None = None
+    of: dict[int, int] = {}
+    for line in lines:
+        if line["alias"] != CHAMPION:
+            continue
+        to, given = line["to"], line["evidence"].get("anchor")
+        if given is not None:
+            now = given
+        elif to in of:
+            now = of[to]
+        elif now is None or line["verdict"] == PROMOTE:  # a line from before anchors were written
+            now = to
+        of[to] = now
+    return now
+
+
+def _anchor(server: Any, name: str, version: int, folder: Path) -> Anchor:
+    """The anchor with its bundle, downloaded into `folder`."""
+    if not ledger.has_version(server, name, version):
+        return Anchor(version, None, missing="it was deleted; a person can move the alias all the same (--force)")
+    folder.mkdir()
+    seen = training_rows.read(server, registry.version_of(server, name, version), folder)
+    return Anchor(version, open_bundle(fetched(server, name, version, folder / "bundle")), seen)
 
 
 def _address(name: str, version: int) -> str:
@@ -172,19 +219,20 @@ def _content(meeting: Meeting) -> dict[str, Any]:
 
 
 def _plain(verdict: str, reason: str) -> dict[str, Any]:
-    return {"verdict": verdict, "reason": reason, "rules": [], "more_rows": 0}
+    return {"verdict": verdict, "reason": reason, "rules": [], "more_rows": 0, "corrected": {}}
 
 
 def _log(server: Any, name: str, content: dict[str, Any], folder: Path) -> dict[str, str]:
     """Logs the evidence to the version's run; gives where it lies: run, path, sha256 of promotion.json there."""
     run_id = registry.version_of(server, name, content["version"]).run_id
-    path = f"promote/{content['version']}-against-{content['champion'] or 'none'}"
     _written(folder, content)
     digest = artifacts.sha256_file(folder / artifacts.PROMOTION)
+    # With the digest in its name no later comparison of the same two takes its place.
+    path = f"promote/{content['version']}-against-{content['champion'] or 'none'}-{digest[:12]}"
     for file in (artifacts.PROMOTION, artifacts.COMPARISON, artifacts.REPORT):
         if (folder / file).is_file():
             server.log_artifact(run_id, str(folder / file), path)
-    return {"run": run_id, "path": path, "sha256": digest}
+    return {"run": run_id, "path": path, "sha256": digest, "anchor": content["anchor"]}
 
 
 def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> None:
@@ -192,8 +240,10 @@ def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> N
     said = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **{key: content[key] for key in ("verdict", "reason", "champion", "evidence")},
+        "corrected": content.get("corrected", {}),
+        "since": content.get("comparison", {}).get("since", {}),
     }
-    server.set_model_version_tag(name, str(version), "test_set.digest", content["test_set"]["digest"])
+    server.set_model_version_tag(name, str(version), JUDGED_ON, content["test_set"]["digest"])
     registry.note(server, name, version, registry.VERDICT, said)
     registry.note(server, name, version, registry.REJECTED, None)
     registry.note(server, name, version, registry.WAITS, said if content["waits"] else None)

@@ -36,6 +36,14 @@ def others(rows: "pd.DataFrame", by: str) -> np.ndarray:
     return (rows[JOINED] != by).to_numpy(dtype=bool)
 
 
+def joined_since(server: Any, name: str, rows: "pd.DataFrame", digest: str) -> np.ndarray:
+    """Which rows joined after the state with sha256 `digest`, bool (n,); none when there is no such state."""
+    states = ledger.entries(server, ledger.run_of(server, name), SERIES)
+    until = next((number for number, state in enumerate(states) if state["digest"] == digest), len(states))
+    known = {state["by"] for state in states[: until + 1]}
+    return ~rows[JOINED].isin(known).to_numpy(dtype=bool)
+
+
 def join(
     server: Any, name: str, task: Task, rows: "pd.DataFrame", by: str
 ) -> "tuple[pd.DataFrame, dict[str, Any], dict[str, int]]":

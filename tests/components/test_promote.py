@@ -285,3 +285,57 @@ def test_inputs_that_do_not_belong_together(promote, run_step, tmp_path) -> None
         code, _, error = run_step("promote", PARAMS, **given, promotion=tmp_path / "out")
         assert code == 2
         assert words in error
+
+
+def test_every_comparison_spends_of_one_budget_and_keeps_its_evidence(promote, tmp_path) -> None:
+    promote("first", some(60, 300))
+    _, second, _ = promote("second", some(58, 300))
+    _, third, _ = promote("third", some(57, 300))
+    assert [found["question"]["number"] for found in (second, third)] == [1, 2]
+    assert second["question"]["level"] > third["question"]["level"]
+    _, forced, _ = promote("better", some(15, 300))
+    assert forced["moved"]
+    assert forced["corrected"]["gain"] <= forced["comparison"]["figures"]["accuracy"]["gain"]
+    server = tracking.client()
+    lines = [line for line in ledger.read(server, NAME) if line["alias"] == registry.CHAMPION]
+    assert [line["evidence"]["anchor"] for line in lines] == [1, 4]
+    for line in lines:
+        there = tmp_path / "evidence" / str(line["number"])
+        there.mkdir(parents=True)
+        path = server.download_artifacts(
+            line["evidence"]["run"], f"{line['evidence']['path']}/promotion.json", str(there)
+        )
+        assert artifacts.sha256_file(Path(path)) == line["evidence"]["sha256"]
+
+
+def test_steps_that_are_only_no_worse_are_measured_from_the_anchor(promote, monkeypatch) -> None:
+    """Each loses 2 % of the rows, which its margin allows; the third would lose 6 % against the first, which it does not."""
+    alone = {
+        "require": "non_inferior",
+        "metrics": ["accuracy"],
+        "metric_margin": 0.05,
+        "label_margin": 1.0,
+        "slice_margin": 1.0,
+    }
+    promote("first", set(), alpha=0.4, **alone)
+    verdicts = []
+    for number, name in enumerate(["second", "third", "fourth"], start=1):
+        _, found, _ = promote(name, set(range(6 * number)), alpha=0.4, **alone)
+        verdicts.append(found)
+    assert verdicts[0]["moved"]
+    last = next(found for found in verdicts if not found["moved"])
+    rule = next(rule for rule in last["rules"] if "than the anchor, version 1" in rule["rule"])
+    assert rule["state"] != "passed"
+    passed = next(rule for rule in last["rules"] if rule["rule"] == "no worse in accuracy")
+    assert passed["state"] == "passed"
+
+
+def test_rows_that_join_later_say_how_good_the_champion_is(promote) -> None:
+    promote("first", some(60, 300), test=TEST[:200])
+    wrong = set(range(200, 225))
+    _, found, _ = promote("second", wrong | some(60, 200), test=TEST[200:])
+    assert found["comparison"]["since"] == {
+        "rows": 100,
+        "accuracy": pytest.approx(0.8, abs=0.1),
+        "macro_f1": pytest.approx(0.8, abs=0.1),
+    }

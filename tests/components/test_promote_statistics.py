@@ -7,8 +7,10 @@ import pytest
 from scipy.stats import binom, norm
 
 from benchmarks.promotion_power import LABELS, pair, verdicts
+from components.promote.budget import first
 from components.promote.comparison import compare
 from components.promote.params import Params
+from components.promote.parts import WORSE
 from components.promote.statistics import mcnemar, rows_to_separate, rows_to_show, worse_than
 from components.promote.verdict import judge
 from fineline.statistics import holm
@@ -16,6 +18,10 @@ from fineline.tasks import get_task
 
 TASK = get_task("single_label")
 QUICK = {"bootstrap": 200}
+
+
+def compared(params: Params, labels, targets, probabilities, slices=(), level: float | None = None) -> dict:
+    return compare(params, level or first(params.alpha).now, TASK, labels, targets, probabilities, slices)
 
 
 def parameters(**given: object) -> Params:
@@ -97,7 +103,7 @@ def judged(params: Params, gained: int, lost: int, rows: int = 400, both: float 
     kind[int(both * rows) :] = 3
     right = {"champion": (kind == 0) | (kind == 2), "challenger": kind <= 1}
     probabilities = {name: np.eye(2)[np.where(of, targets, 1 - targets)] for name, of in right.items()}
-    return judge(params, compare(params, TASK, ["a", "b"], targets, probabilities))
+    return judge(params, first(params.alpha), compared(params, ["a", "b"], targets, probabilities))
 
 
 def test_the_three_verdicts_say_why() -> None:
@@ -134,16 +140,16 @@ def test_one_broken_label_or_slice_holds_what_is_better_overall() -> None:
     generator = np.random.default_rng(9)
     targets, probabilities = pair(generator, 2000, 0.06)
     params = parameters()
-    assert judge(params, compare(params, TASK, LABELS, targets, probabilities))["verdict"] == "promote"
+    assert judge(params, first(params.alpha), compared(params, LABELS, targets, probabilities))["verdict"] == "promote"
     broken = {name: of.copy() for name, of in probabilities.items()}
     rows = np.flatnonzero(targets == 3)[:60]
     broken["challenger"][rows] = np.eye(len(LABELS))[4]
-    held = judge(params, compare(params, TASK, LABELS, targets, broken))
+    held = judge(params, first(params.alpha), compared(params, LABELS, targets, broken))
     assert held["verdict"] == "hold"
     assert "label label 3" in held["reason"]
     member = np.isin(np.arange(2000), rows)
-    found = compare(parameters(label_margin=1.0), TASK, LABELS, targets, broken, [("channel", "app", member)])
-    assert "channel app" in judge(parameters(label_margin=1.0), found)["reason"]
+    found = compared(parameters(label_margin=1.0), LABELS, targets, broken, [("channel", "app", member)])
+    assert "channel app" in judge(parameters(label_margin=1.0), first(0.05), found)["reason"]
 
 
 def test_many_labels_do_not_raise_false_alarms() -> None:
@@ -154,16 +160,9 @@ def test_many_labels_do_not_raise_false_alarms() -> None:
     for _ in range(20):
         targets, probabilities = pair(generator, 1000, 0.0)
         slices = [("bucket", str(i), np.arange(1000) % 50 == i) for i in range(50)]
-        found = compare(
-            parameters(slice_margin=0.0, label_margin=0.0, min_part_rows=20),
-            TASK,
-            LABELS,
-            targets,
-            probabilities,
-            slices,
-        )
+        found = compared(parameters(slice_margin=0.0, label_margin=0.0), LABELS, targets, probabilities, slices)
         small += sum(part["p"] <= params.alpha for part in found["parts"])
-        alarms += any(part["worse"] for part in found["parts"])
+        alarms += any(part["state"] == WORSE for part in found["parts"])
     assert small > 10
     assert alarms <= binom.ppf(0.999, 20, params.alpha)
 
@@ -171,18 +170,18 @@ def test_many_labels_do_not_raise_false_alarms() -> None:
 def test_costs_over_their_limits_hold() -> None:
     params = parameters()
     targets, probabilities = pair(np.random.default_rng(11), 1000, 0.06)
-    found = compare(params, TASK, LABELS, targets, probabilities)
+    found = compared(params, LABELS, targets, probabilities)
     costs = {"latency_ratio": 1.2, "size_ratio": 1.0}
-    assert judge(params, found, costs)["verdict"] == "promote"
-    slow = judge(params, found, {**costs, "latency_ratio": 1.6})
+    assert judge(params, first(0.05), found, costs)["verdict"] == "promote"
+    slow = judge(params, first(0.05), found, {**costs, "latency_ratio": 1.6})
     assert (slow["verdict"], slow["reason"]) == ("hold", "max_latency_ratio: 1.60 times")
-    assert judge(params, found, {**costs, "size_ratio": 2.5})["verdict"] == "hold"
-    assert judge(parameters(max_size_ratio=0), found, {**costs, "size_ratio": 2.5})["verdict"] == "promote"
+    assert judge(params, first(0.05), found, {**costs, "size_ratio": 2.5})["verdict"] == "hold"
+    assert judge(parameters(max_size_ratio=0), first(0.05), found, {**costs, "size_ratio": 2.5})["verdict"] == "promote"
 
 
 def test_other_figures_decide_by_their_interval() -> None:
     params = parameters(metrics=["macro_f1", "log_loss"], metric_margin=0.2)
     targets, probabilities = pair(np.random.default_rng(12), 300, 0.08)
-    found = compare(params, TASK, LABELS, targets, probabilities)
+    found = compared(params, LABELS, targets, probabilities)
     assert found["figures"]["log_loss"]["gain"] > 0  # smaller is better
-    assert judge(params, found)["rules"][0]["rule"] == "superior in macro_f1"
+    assert judge(params, first(0.05), found)["rules"][0]["rule"] == "superior in macro_f1"
