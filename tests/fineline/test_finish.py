@@ -60,7 +60,7 @@ class Nights:
             journal.run(lineage.run_name(data), {}, lineage.tags(data), lineage.datasets(data))
             assert journal.send()
         else:
-            with lineage.recorded_run(path, data, {}) as journal:
+            with lineage.recorded_run(path, data, {}, anew=False) as journal:
                 journal.tags({"fineline.digest.train": "sha256:0"})
         return model
 
