@@ -60,7 +60,7 @@ def connect() -> Any:
 def version(view: View) -> str:
     """The version of the API server, such as v1.34.4. Raises Unseen."""
     found = view.ask("VersionApi.get_code", right="get /version", command="kubectl version")
-    if found is None:
+    if found is None or not found.git_version:
         raise Unseen(f"{view.api.configuration.host} is not Kubernetes", "kubectl cluster-info")
     return str(found.git_version)
 

@@ -2,12 +2,8 @@
 
 import base64
 import json
-import os
 import shlex
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,65 +13,20 @@ import requests
 from pipelines.preflight import api, mlflow
 from pipelines.preflight.api import Unseen, View
 from pipelines.settings import Cluster
-from tests.k8s.build import K8S
-from tests.mlflow_server import free_port
+from tests.k8s.mlflow_pod import ADMIN, pod
 from tests.pipelines.kubernetes_server import KubernetesServer
 from tests.pipelines.test_doctor_cluster import pytestmark
 
 __all__ = ["pytestmark"]
 
-ADMIN = ("admin", "correct horse battery")
 PASSWORD = "s3cr3t-value"  # of the secret in tests/pipelines/whole_cluster.py
 
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on sqlite, with the users' settings of k8s/base but for the database."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    settings = (
-        (K8S / "base/basic_auth.ini").read_text().replace("postgresql+psycopg2:///", f"sqlite:///{folder}/users.db")
-    )
-    (folder / "basic_auth.ini").write_text(settings)
-    address = f"http://127.0.0.1:{free_port()}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--app-name",
-        "basic-auth",
-        "--host",
-        "127.0.0.1",
-        "--workers",
-        "1",
-    ]
-    command += ["--port", address.rpartition(":")[2], "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    environment |= {
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "staple",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        ends = time.monotonic() + 120
-        while not answers(address):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < ends, (folder / "log").read_text()
-            time.sleep(0.3)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/health", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
+    """The address of the MLflow server of the manifests, on sqlite."""
+    with pod(tmp_path_factory.mktemp("mlflow"), {}) as server:
+        yield server.address
 
 
 def post(address: str, path: str, body: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.preflight import api, images
-from pipelines.preflight.api import View
+from pipelines.preflight.api import Unseen, View
 from pipelines.settings import Cluster
 from tests.mlflow_server import free_port
 from tests.pipelines.kubeflow_server import KubeflowServer
@@ -144,6 +144,13 @@ def test_kubernetes_itself(
     wrong = kubernetes.kubeconfig()
     wrong["users"][0]["user"]["token"] = "s3cr3t"
     (tmp_path / "wrong").write_text(json.dumps(wrong))
+    with KubeflowServer(page="<html>Log in</html>") as page:
+        html = kubernetes.kubeconfig()
+        html["clusters"][0]["cluster"]["server"] = page.url
+        (tmp_path / "html").write_text(json.dumps(html))
+        with pytest.raises(Unseen, match="is not Kubernetes"):
+            monkeypatch.setenv("KUBECONFIG", str(tmp_path / "html"))
+            api.version(View(api.connect(), "kubeflow", Cluster.model_validate({})))
     for name, words in (("away", "does not answer"), ("wrong", "you may not get /version"), ("none", "no credentials")):
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / name))
         _, findings = doctor(capsys, server.url)

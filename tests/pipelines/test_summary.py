@@ -75,9 +75,12 @@ def test_everything_is_there(tmp_path, capfd, monkeypatch) -> None:
     table = lines[: lines.index("")]
     assert table[0].split() == ["step", "seconds", "result"]
     assert [line.split()[0] for line in table if not line.startswith(" ")] == ["step", *STEPS, "total"]
-    assert table[1] == "ingest             0.5  1,640 rows, 10 labels from 1 file"
-    assert table[2] == "data_quality       1.5  rows 7"
-    assert table[-1] == "total             50.0"
+    assert table[1:4] == [
+        "pin                0.5  source: 1 file, sha256 0123456789ab",
+        "ingest             1.5  1,640 rows, 10 labels from 1 file",
+        "data_quality       2.5  rows 7",
+    ]
+    assert table[-1] == "total             60.5"
     assert max(map(len, table)) <= 80
     assert lines[lines.index("") + 1 :][:4] == [
         "gate     PASSED: passed 1",
