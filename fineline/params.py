@@ -43,15 +43,16 @@ class StepParams(BaseModel):
         }
 
     def local_places(self) -> dict[str, Path]:
-        """The files and folders of this machine that the parameters name, by parameter; of a pattern the folder it begins in."""
-        places = {}
-        for name, value in self.locations().items():
-            path = Path(str(value).removeprefix("file://"))
-            if wild := next((number for number, part in enumerate(path.parts) if _WILD.search(part)), 0):
-                path = Path(*path.parts[:wild])
-            if value and path.exists():
-                places[name] = path
-        return places
+        """The files and folders of this machine that the parameters name, by parameter."""
+        return {name: place for name, value in self.locations().items() if (place := local_place(value))}
+
+
+def local_place(location: str) -> Path | None:
+    """The file or folder of this machine that a location names, of a pattern the folder it begins in; None when it names none."""
+    path = Path(location.removeprefix("file://"))
+    if wild := next((number for number, part in enumerate(path.parts) if _WILD.search(part)), 0):
+        path = Path(*path.parts[:wild])
+    return path if location and path.exists() else None
 
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def histogram(groups: dict[str, Sequence[float]], unit: str, bins: int = 40) -> 
         np.concatenate([np.asarray(values, dtype=float) for values in groups.values()]), bins
     )
     for name, values in groups.items():
-        axes.hist(values, bins=edges, histtype="stepfilled", alpha=0.55, label=name)
+        axes.hist(values, bins=edges, histtype="stepfilled", alpha=0.55, label=_literal(name))
     axes.set_xlabel(unit)
     axes.set_ylabel("rows")
     if len(groups) > 1:
@@ -151,7 +152,7 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str,
     """Lines {name: (x values, y values)} as SVG, with the diagonal of a calibration plot if asked."""
     figure, axes = _figure(_WIDTH, 3.2)
     for name, (xs, ys) in series.items():
-        axes.plot(xs, ys, marker="o", markersize=3, label=name)
+        axes.plot(xs, ys, marker="o", markersize=3, label=_literal(name))
     if diagonal:
         axes.plot([0, 1], [0, 1], color="#999", linewidth=1, linestyle="--")
     axes.set_xlabel(x)
@@ -174,8 +175,8 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], rows: str = "true", column
         range(len(names)), ticks, rotation=90 if many else 50, ha="center" if many else "right", fontsize=font
     )
     axes.set_yticks(range(len(names)), ticks, fontsize=font)
-    axes.set_xlabel(columns)
-    axes.set_ylabel(rows)
+    axes.set_xlabel(_literal(columns))
+    axes.set_ylabel(_literal(rows))
     if not many:
         for i, j in zip(*np.nonzero(matrix), strict=True):
             colour = "white" if share[i, j] > 0.35 else "#1c2430"
@@ -188,7 +189,10 @@ def svg(figure: Any) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": "fineline", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "fineline", "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # it measures with its font; the browser has others
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -216,4 +220,10 @@ def _keep_out_of_home() -> "tempfile.TemporaryDirectory[str] | None":
 
 
 def _short(name: str, length: int = 34) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+    name = " ".join(name.split())
+    return _literal(name if len(name) <= length else name[: length - 1] + "…")
+
+
+def _literal(name: str) -> str:
+    """`name` as matplotlib draws it character by character: text between two dollar signs would be mathematics."""
+    return name.replace("$", r"\$")

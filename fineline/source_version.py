@@ -15,6 +15,7 @@ from typing import Any
 
 from fineline import artifacts
 from fineline.errors import UsageError
+from fineline.params import local_place
 
 KIND = "source_version"
 VERSION = "version.json"
@@ -62,6 +63,12 @@ def write(folder: Path, version: Version) -> None:
         inputs={},
         figures={role: {"version": source.version, "files": source.files} for role, source in version.items()},
     )
+
+
+def local_places(given: str) -> dict[str, Path]:
+    """The files and folders of this machine that the version `given` (as for `opened`) names, by role."""
+    with opened(given) as (version, _):
+        return {role: place for role, source in version.items() if (place := local_place(source.location))}
 
 
 def line(version: Version) -> str:

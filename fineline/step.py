@@ -77,7 +77,7 @@ def main(step: Step, argv: list[str] | None = None) -> int:
             aside.update((name, old) for name, path in outputs.items() if (old := set_aside(path)))
 
     def work() -> str:
-        from fineline import delivery, kubeflow
+        from fineline import delivery, kubeflow, source_version
         from fineline.artifacts import check_apart, check_outputs, note
         from fineline.params import load_params
 
@@ -94,11 +94,14 @@ def main(step: Step, argv: list[str] | None = None) -> int:
             check_outputs(outputs, read)
         try:
             params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
+            sources = params.local_places()
+            for name in step.documents:
+                sources |= source_version.local_places(paths[name])
         except UsageError:
             fresh()
             raise
         for path in outputs.values():
-            check_apart(path, params.local_places())
+            check_apart(path, sources)
         fresh()
         # torchrun's processes cannot begin again one by one: there train itself waits, where the first asks for all.
         waits = None if os.environ.get("WORLD_SIZE", "1") == "1" else ()

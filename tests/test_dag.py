@@ -55,14 +55,14 @@ def test_second_repro_runs_nothing_but_pin(project: Path) -> None:
     assert "Running stage 'pin'" in output
 
 
-def test_checked_out_links_are_replaced_and_a_failed_ingest_costs_no_stage(project: Path) -> None:
+def test_checked_out_links_are_replaced_and_a_failed_pin_costs_no_stage(project: Path) -> None:
     before, source = digests(project), project / "data" / "tiny.csv"
     run(project, "dvc", "config", "cache.type", "symlink")
     run(project, "dvc", "checkout", "--relink")
-    assert (project / "artifacts" / "dataset" / "data.parquet").is_symlink()
+    assert (project / "artifacts" / "source_version" / "version.json").is_symlink()
     source.rename(project / "away.csv")
     assert "does not exist" in run(project, "dvc", "repro", code=255)
-    assert not (project / "artifacts" / "dataset").exists()
+    assert not (project / "artifacts" / "source_version").exists()
     (project / "away.csv").rename(source)
     assert run(project, "dvc", "repro").count("Running stage") == 1
     run(project, "dvc", "repro", "--force", "--single-item", "split")

@@ -15,6 +15,9 @@ from fineline.tasks import Task, get_task
 if TYPE_CHECKING:
     import pandas as pd
 
+REASON = "reason"
+"""Column of quarantine.parquet that says why a row left."""
+
 # Texts and labels are repaired and masked before they are compared, and sets are measured on the rows that are left.
 _CHECKS = (
     texts.check_mojibake,
@@ -110,8 +113,9 @@ def _write_quality(
 
     reasons = inspection.reasons
     left = came.loc[sorted(reasons)]
-    left = left.assign(reason=["; ".join(reasons[row]) for row in left.index])
-    write_rows(left, folder / "quarantine.parquet", schema.append(pa.field("reason", pa.string())))
+    name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
+    left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
+    write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
     summary = summarise(came, inspection, task)
     artifacts.write_json(folder / "quality.json", summary)
     (folder / artifacts.REPORT).write_text(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation
+from components.evaluate.markdown import code, plain, table
 from components.evaluate.page import name_of
 from components.evaluate.slices import TRUNCATED
 from fineline import source_version
@@ -17,17 +18,20 @@ def render(found: Evaluation, config: Mapping[str, Any], bundle: Manifest, model
     data = _data(bundle)
     parts = [
         f"---\n{_header(found, config, title, data)}\n---\n",
-        f"# {title}\n",
+        f"# {plain(title)}\n",
         _intended_use(found, config, base),
         "## How to use\n",
         "```bash\nfineline predict --model models:/NAME@champion 'a text'\n```\n",
         "`NAME` is the name it is registered under. The bundle runs on ONNX Runtime with its own `tokenizer.json`.\n",
         "## Data\n",
-        _table(["made by", "kind", "digest", "figures"], data),
-        *(f"\nVersion of {role}: `{version}`" for role, version in source_version.in_lineage(bundle.ancestors).items()),
+        table(["made by", "kind", "digest", "figures"], data),
+        *(
+            f"\nVersion of {role}: {code(version)}"
+            for role, version in source_version.in_lineage(bundle.ancestors).items()
+        ),
         f"\nTrained on {found.train_rows:,} rows, tested on {len(found.rows):,} that were kept apart.\n",
         "## Training\n",
-        _table(["parameter", "value"], [[name, f"`{value}`"] for name, value in sorted(model.params.items())]),
+        table(["parameter", "value"], [[name, code(value)] for name, value in sorted(model.params.items())]),
         "\n## Results\n",
         _results(found),
         "\n## Results per label\n",
@@ -37,7 +41,7 @@ def render(found: Evaluation, config: Mapping[str, Any], bundle: Manifest, model
         "## Licence\n",
         "Not stated: it follows from the base model's licence and from the data's owner.\n",
         "## Lineage\n",
-        _table(
+        table(
             ["step", "gave", "digest", "fineline"],
             [
                 [entry["step"], entry["kind"], f"`{entry['digest']}`", entry["version"]]
@@ -75,10 +79,10 @@ def _header(found: Evaluation, config: Mapping[str, Any], title: str, data: Sequ
 
 
 def _intended_use(found: Evaluation, config: Mapping[str, Any], base: str) -> str:
-    shown = ", ".join(f"`{label}`" for label in found.labels)
+    shown = ", ".join(map(code, found.labels))
     return (
         f"Gives one of {len(found.labels)} labels to a text of up to {config['max_length']} tokens, with a score for each.\n\n"
-        f"Base model: {base}. Labels: {shown}.\n\n"
+        f"Base model: {plain(base)}. Labels: {shown}.\n\n"
         "## Intended use\n\n"
         "Texts of the kind it was trained on: same language, same source, same labels. It has no answer for 'none of these': "
         "a text that fits no label still gets one, so send answers of low score to a person. It is not for decisions about "
@@ -117,7 +121,7 @@ def _results(found: Evaluation) -> str:
     rules = [
         [
             rule["rule"],
-            f"{rule['meaning']} {rule['bound']:g}",
+            f"{plain(rule['meaning'])} {rule['bound']:g}",
             f"{rule['figure']:.4f}",
             "yes" if rule["passed"] else "no",
         ]
@@ -125,23 +129,23 @@ def _results(found: Evaluation) -> str:
     ]
     return (
         f"Gate: {gate['summary']}.\n\n"
-        + _table(["model", *map(name_of, columns)], rows)
+        + table(["model", *map(name_of, columns)], rows)
         + f"\n`{SHIPPED}` is this model, `{TRAINED}` the PyTorch model it came from, the others are baselines that learned from "
         "the same rows. In brackets: 95 % percentile bootstrap interval over the test rows.\n\n"
-        + _table(["rule", "meaning", "figure", "passed"], rules)
+        + table(["rule", "meaning", "figure", "passed"], rules)
     )
 
 
 def _per_label(found: Evaluation) -> str:
     rows = [
         [
-            f"`{label}`",
+            code(label),
             *(f"{figures[column]:.3f}" for column in ("precision", "recall", "f1")),
             str(int(figures["support"])),
         ]
         for label, figures in found.per_label.items()
     ]
-    return _table(["label", "precision", "recall", "F1", "test rows"], rows)
+    return table(["label", "precision", "recall", "F1", "test rows"], rows)
 
 
 def _limits(found: Evaluation, config: Mapping[str, Any]) -> str:
@@ -150,7 +154,7 @@ def _limits(found: Evaluation, config: Mapping[str, Any]) -> str:
         low, high = part["intervals"]["accuracy"]
         if part["mark"]:
             lines.append(
-                f"- {part['mark']}: `{part['slice']}` = `{part['value']}`, accuracy {part['figures']['accuracy']:.4f} "
+                f"- {part['mark']}: {code(part['slice'])} = {code(part['value'])}, accuracy {part['figures']['accuracy']:.4f} "
                 f"({low:.4f} to {high:.4f}) on {part['rows']:,} test rows."
             )
     if not lines:
@@ -160,11 +164,3 @@ def _limits(found: Evaluation, config: Mapping[str, Any]) -> str:
         f"- Text after token {config['max_length']} is not read; that cut {cut:,} of {len(found.rows):,} test rows."
     )
     return "\n".join(lines) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    cells = (
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
-    return "\n".join(cells) + "\n"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+_SINCE, _UNTIL = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 1970
 _KEPT_BACK = 0.05  # of the room for groups of several labels: the last ones even out what the others left uneven
 
 
@@ -78,33 +79,55 @@ def stratified(
 def by_time(groups: np.ndarray, times: "pd.Series", shares: Sequence[float]) -> np.ndarray:
     """Split number of each row, int64 (n,), in the order of time: the oldest in split 0, the newest in the last.
 
-    A group lies where its newest row lies: no row of a split is newer than the newest row of any group in the next one,
-    so nothing is learned from the time of the test. Older rows of a group that goes on into that time move with it.
+    A group lies where its newest row lies: all rows of a split are older than the newest row of any group in the next one,
+    so nothing is learned from the time of the test. Older rows of a group that goes on into that time move with it. Groups
+    of one time stay together, for nothing says which of them came first.
     """
-    frame = times.groupby(groups).agg(["max", "size"]).sort_values("max", kind="stable")
-    middle = (frame["size"].cumsum() - frame["size"] / 2) / len(groups)
+    newest = times.groupby(groups).transform("max")
+    sizes = newest.groupby(newest).size()
+    middle = (sizes.cumsum() - sizes / 2) / len(groups)
     split = np.searchsorted(np.cumsum(shares)[:-1], middle.to_numpy(), side="right")
-    split_of = np.zeros(len(frame), dtype=np.int64)
-    split_of[frame.index.to_numpy()] = split
-    return split_of[groups]
+    return newest.map(dict(zip(sizes.index, split, strict=True))).to_numpy(dtype=np.int64)
 
 
 def timestamps(rows: "pd.DataFrame") -> "pd.Series":
-    """The column `time` as numbers, or as UTC timestamps (ISO 8601). Raises DataRejected for values that are neither."""
+    """The column `time` as numbers, or as UTC timestamps (ISO 8601): what most rows have. Raises DataRejected for rows that
+    have another, and for numbers of several units.
+    """
     import pandas as pd
 
-    numbers = pd.to_numeric(rows["time"], errors="coerce")
-    if numbers.notna().all():
-        return numbers
+    numbers = pd.to_numeric(rows["time"], errors="coerce").replace([np.inf, -np.inf], np.nan)
     parsed = pd.to_datetime(rows["time"], format="ISO8601", utc=True, errors="coerce")
-    if parsed.isna().any():
-        bad = rows[parsed.isna()]
+    kind, times = max(("number", numbers), ("time in ISO 8601", parsed), key=lambda found: found[1].notna().sum())
+    if (bad := rows[times.isna()]).size:
+        what = f"no {kind}, as most have" if times.notna().any() else "neither a number nor a time in ISO 8601"
         raise DataRejected(
-            f"{len(bad):,} of {len(rows):,} rows have no usable time, for instance "
-            f"{bad['time'].iloc[0]!r} in row {bad['id'].iloc[0]}",
-            "write times as ISO 8601 (2026-11-30T08:15:00Z) or as numbers, or use mode: stratified",
+            f"the time of {len(bad):,} of {len(rows):,} rows is {what}: {_named(bad)}",
+            "write all times as ISO 8601 (2026-11-30T08:15:00Z) or all as numbers, or use mode: stratified",
         )
-    return parsed
+    if kind == "number":
+        _check_units(rows, numbers)
+    return times
+
+
+def _check_units(rows: "pd.DataFrame", numbers: "pd.Series") -> None:
+    """Raises DataRejected when some times are seconds since 1970 and others milliseconds, or another such mixture."""
+    units = {
+        unit: numbers.between(_SINCE * per_second, _UNTIL * per_second)
+        for unit, per_second in (("seconds", 1), ("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
+    }
+    found = sorted((unit for unit in units if units[unit].any()), key=lambda unit: -units[unit].sum())
+    if len(found) > 1:
+        raise DataRejected(
+            f"the times are {' and '.join(found)} since 1970: {_named(rows[units[found[-1]]])} is {found[-1]}",
+            "write all times in one unit",
+        )
+
+
+def _named(rows: "pd.DataFrame") -> str:
+    """The first rows by id, with their times."""
+    shown = ", ".join(f"{time!r} in row {row}" for row, time in zip(rows["id"][:3], rows["time"][:3], strict=True))
+    return shown + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
 
 
 def _places(groups: np.ndarray, keys: Sequence[str], seed: int) -> np.ndarray:

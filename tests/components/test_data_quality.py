@@ -200,6 +200,15 @@ def test_warnings_take_nothing_out(check, messy):
     pd.testing.assert_series_equal(outcome.clean["text"], messy["text"])
 
 
+def test_a_kept_column_called_reason_stays(check, rows):
+    rows = rows.assign(reason=[f"because {number}" for number in range(len(rows))])
+    outcome = check(with_rows(rows, {"text": "  ", "reason": "mine"}), **CALM)
+    assert outcome.code == 0, outcome.err
+    left = pd.read_parquet(outcome.quality_folder / "quarantine.parquet")
+    assert left[["reason", "quarantine_reason"]].values.tolist() == [["mine", "missing_text"]]
+    assert list(outcome.clean["reason"]) == list(rows["reason"])
+
+
 def test_repeated_ids_reject(check, rows):
     outcome = check(with_rows(rows, {"id": "r3", "text": "till of the card"}))
     assert outcome.code == 3

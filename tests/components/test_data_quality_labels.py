@@ -1,11 +1,13 @@
 """data_quality: classes, annotators, likely label errors."""
 
 import random
+import re
 
 import pytest
 
 from tests.components.conftest import CALM, with_rows
 from tests.conftest import make_rows
+from tests.test_text_is_no_markup import drawn
 
 
 @pytest.mark.parametrize("on_few_rows", ["reject", "ignore"])
@@ -113,3 +115,13 @@ def test_a_classifier_that_knows_nothing_takes_nothing_out(check, rows):
     assert errors["rows"] > 0
     assert outcome.left == {}
     assert "read this list as hints only" in outcome.report
+
+
+def test_labels_that_look_like_mathematics_or_markup_are_drawn_as_they_are(check, rows):
+    labels = ["$", "$$", "$5 to $9", "<b>bold</b>", "{{ 7 * 7 }}", "配送延迟", "😀"]
+    texts = rows.assign(label=[labels[number % len(labels)] for number in range(len(rows))])
+    outcome = check(texts, on_label_errors="ignore", on_near_duplicates="ignore")
+    assert outcome.code == 0, outcome.err
+    assert "Warning" not in outcome.err
+    pictures = re.findall(r"<svg.*?</svg>", outcome.report, re.DOTALL)
+    assert set(labels) <= {text for picture in pictures for text in drawn(picture)}

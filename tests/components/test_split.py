@@ -268,6 +268,42 @@ def test_by_time_a_group_lies_where_its_newest_row_lies(run_step: RunStep, tmp_p
     assert account_of(folder)["time"]["train"] == {"oldest": "0", "newest": str(newest["train"])}
 
 
+@pytest.mark.parametrize("per_day", [3, 20, 40])
+def test_by_time_rows_of_one_time_stay_together(per_day: int, run_step: RunStep, tmp_path: Path) -> None:
+    rows = make_rows(300)
+    days = pd.date_range("2026-01-01", periods=300 // per_day + 1).strftime("%Y-%m-%d")
+    rows["time"] = [days[n // per_day] for n in range(300)]
+    rows = rows.sample(frac=1, random_state=1, ignore_index=True)
+    parts = read_splits(run_split(run_step, tmp_path, rows, mode="time", near_duplicate_threshold=0))
+    train, validation, test = (set(parts[name]["time"]) for name in SPLITS)
+    assert max(train) < min(validation)
+    assert max(validation) < min(test)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ({7: "soon"}, ["the time of 1 of 90 rows is no number, as most have: 'soon' in row r7"]),
+        ({7: "2026-01-01"}, ["no number", "'2026-01-01' in row r7"]),
+        ({7: "inf", 8: None, 9: ""}, ["3 of 90 rows", "in row r7", "in row r8", "in row r9"]),
+        (dict.fromkeys(range(89), "2026-01-01T00:00:00"), ["no time in ISO 8601, as most have", "in row r89"]),
+        ({n: f"t{n}" for n in range(90)}, ["neither a number nor a time in ISO 8601", "and 87 more"]),
+        ({n: str(1_767_225_600_000 + n) for n in range(5)}, ["seconds and milliseconds since 1970", "in row r0"]),
+        ({n: str(1_767_225_600_000 + n) for n in range(50)}, ["milliseconds and seconds since 1970", "in row r50"]),
+    ],
+)
+def test_a_wrong_time_is_named_with_its_row(
+    times: dict[int, str | None], words: list[str], run_step: RunStep, tmp_path: Path
+) -> None:
+    rows = make_rows(90)
+    rows["time"] = [times.get(n, str(1_767_225_600 + n)) for n in range(90)]
+    data = write_dataset(tmp_path / "data", rows)
+    code, _, error = run_step("split", {"mode": "time"}, dataset=data, splits=tmp_path / "splits")
+    assert code == 3
+    for word in words:
+        assert word in error
+
+
 def test_by_time_beside_a_predefined_test(run_step: RunStep, tmp_path: Path) -> None:
     rows = make_rows(100)
     rows["time"] = [str(n) for n in range(100)]

@@ -47,7 +47,7 @@ def test_what_fineline_did_not_make_stays(kind: str, run_step: RunStep, tmp_path
     FOREIGN[kind](tmp_path / "out")
     source = write(tmp_path / "data" / "rows.csv", CSV)
     before = tree(tmp_path)
-    code, out, error = run_step("ingest", {"source": str(source)}, dataset=tmp_path / "out")
+    code, out, error = run_step("pin", {"source": str(source)}, source_version=tmp_path / "out")
     assert (code, out) == (2, "")
     assert "Traceback" not in error
     assert tree(tmp_path) == before
@@ -60,7 +60,7 @@ def test_the_folder_that_one_is_in_stays(run_step: RunStep, tmp_path: Path, monk
     write(tmp_path / "project" / "rows.csv", CSV)
     monkeypatch.chdir(tmp_path / "project")
     for place in (".", "..", "../project", "/", "/proc"):
-        code, _, error = run_step("ingest", {"source": "rows.csv"}, dataset=Path(place))
+        code, _, error = run_step("pin", {"source": "rows.csv"}, source_version=Path(place))
         assert code == 2, error
     assert tree(tmp_path) == {"project/rows.csv": CSV.encode()}
 
@@ -73,8 +73,8 @@ def test_what_may_be_replaced(place: str, run_step: RunStep, tmp_path: Path) -> 
     (tmp_path / "damaged" / "data.txt").unlink()
     source = write(tmp_path / "rows.csv", CSV)
     for _ in range(2):
-        assert run_step("ingest", {"source": str(source)}, dataset=tmp_path / place)[0] == 0
-        assert files_of(tmp_path / place) == {"data.parquet", "quarantine.jsonl", "manifest.json", "run.json"}
+        assert run_step("pin", {"source": str(source)}, source_version=tmp_path / place)[0] == 0
+        assert files_of(tmp_path / place) == {"version.json", "manifest.json", "run.json"}
     assert all(path.suffix == ".lock" for path in tmp_path.rglob(".*"))
 
 
@@ -95,7 +95,13 @@ def test_an_output_is_not_what_is_read_nor_holds_it(run_step: RunStep, tmp_path:
     refused("data_quality", "are one place", dataset=data, clean=tmp_path / "x", quality=tmp_path / "x" / "y")
     for source in ("data.parquet", "*.parquet", ""):
         place = f"{data}/{source}".rstrip("/")
-        refused("ingest", "holds source" if source == "data.parquet" else "is source", {"source": place}, dataset=data)
+        words = "holds source" if source == "data.parquet" else "is source"
+        refused("pin", words, {"source": place}, source_version=data)
+        version = tmp_path / "version"
+        assert run_step("pin", {"source": place}, source_version=version)[0] == 0
+        before = tree(tmp_path)
+        refused("ingest", words, dataset=data, source_version=version)
+        refused("ingest", "is source_version", dataset=version, source_version=version)
 
 
 def test_dvc_links_of_an_artifact_are_replaced(tmp_path: Path) -> None:
@@ -152,17 +158,17 @@ def test_a_rejected_dataset_leaves_no_clean_one_of_before(run_step: RunStep, tmp
 
 
 def test_an_unchanged_output_comes_back_after_a_failure(run_step: RunStep, tmp_path: Path) -> None:
-    """DVC keeps the dataset in place; it must not seem new after a failure that has passed."""
+    """DVC keeps the version in place; it must not seem new after a failure that has passed."""
     source = write(tmp_path / "rows.csv", CSV)
-    flags = {"dataset": tmp_path / "dataset"}
-    assert run_step("ingest", {"source": str(source)}, **flags)[0] == 0
-    artifacts.note(tmp_path / "dataset", mark=1)
+    flags = {"source_version": tmp_path / "version"}
+    assert run_step("pin", {"source": str(source)}, **flags)[0] == 0
+    artifacts.note(tmp_path / "version", mark=1)
     source.rename(tmp_path / "elsewhere.csv")
-    assert run_step("ingest", {"source": str(source)}, **flags)[0] == 2
-    assert not (tmp_path / "dataset").exists()
+    assert run_step("pin", {"source": str(source)}, **flags)[0] == 2
+    assert not (tmp_path / "version").exists()
     (tmp_path / "elsewhere.csv").rename(source)
-    assert run_step("ingest", {"source": str(source)}, **flags)[0] == 0
-    assert artifacts.read_run(tmp_path / "dataset")["mark"] == 1
+    assert run_step("pin", {"source": str(source)}, **flags)[0] == 0
+    assert artifacts.read_run(tmp_path / "version")["mark"] == 1
 
 
 KILLED = """
