@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,7 @@ def test_folder_glob_and_test_source(tmp_path: Path, read: Callable[..., pd.Data
     folder = tmp_path / "in"
     (folder / "deep").mkdir(parents=True)
     (folder / "b.csv").symlink_to(write(tmp_path / "cache" / "0f.csv", "text,label\nfrom b,x\n"))
+    os.utime(tmp_path / "cache" / "0f.csv", (1, 1))  # a link has a time of its own
     write(folder / "a.jsonl", '{"label": "y", "text": "from a"}\n')
     write(folder / "_c.csv", "not,data\n")
     write(folder / "README.md", "about")
