@@ -10,11 +10,14 @@ from tests.conftest import PROJECT
 OURS = ("fineline", "components", "pipelines")
 
 NOT_CALLED = {
-    "data": {"torch", "transformers"},
-    "onnx": {"torch", "transformers", "mlflow", "sqlalchemy"},
-    "registry": {"torch", "transformers", "sklearn", "scipy", "datasketch"},
-    "promotion": {"torch", "transformers", "datasketch", "datasets", "dvc", "huggingface_hub"},
-    "client": {"torch", "transformers", "mlflow", "sqlalchemy", "pyarrow", "sklearn", "scipy", "filelock"},
+    "data": {"torch", "transformers", "safetensors"},
+    "onnx": {"torch", "transformers", "safetensors", "huggingface_hub", "mlflow", "sqlalchemy", "datasketch"},
+    "registry": {"torch", "transformers", "safetensors", "huggingface_hub", "sklearn", "scipy", "datasketch"},
+    "promotion": {"torch", "transformers", "safetensors", "datasketch", "datasets", "dvc", "huggingface_hub"},
+    "client": {
+        *("torch", "transformers", "safetensors", "huggingface_hub", "mlflow", "sqlalchemy", "pyarrow", "sklearn"),
+        *("scipy", "filelock", "datasketch", "tqdm"),
+    },
     "torch": set(),
 }
 """Environment to the packages that what it runs reaches only in functions of fineline that they do not call: to make a model, to
