@@ -39,7 +39,6 @@ def connect(namespace: str) -> Kubernetes:
 
     loaded = kubernetes.Configuration()
     loaded.retries = 0
-    loaded.client_side_validation = False  # what a server sends is read, not judged by the models
     context = os.environ.get(client.KUBE_CONTEXT)
     try:
         if not context and "KUBERNETES_SERVICE_HOST" in os.environ:

@@ -45,6 +45,8 @@ class View(NamedTuple):
             why = f"you may not {right}" if error.status in (401, 403) else f"Kubernetes answers {error.status}"
         except HTTPError as error:
             why = f"Kubernetes does not answer ({_reason(error)})"
+        except ValueError:  # the models refuse an answer without the fields that Kubernetes always sends
+            why = f"{self.api.configuration.host} answers what Kubernetes does not: a proxy, or a page to log in?"
         raise Unseen(why, command)
 
 
@@ -60,7 +62,7 @@ def connect() -> Any:
 def version(view: View) -> str:
     """The version of the API server, such as v1.34.4. Raises Unseen."""
     found = view.ask("VersionApi.get_code", right="get /version", command="kubectl version")
-    if found is None or not found.git_version:
+    if found is None:
         raise Unseen(f"{view.api.configuration.host} is not Kubernetes", "kubectl cluster-info")
     return str(found.git_version)
 

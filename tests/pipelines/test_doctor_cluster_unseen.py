@@ -148,9 +148,10 @@ def test_kubernetes_itself(
         html = kubernetes.kubeconfig()
         html["clusters"][0]["cluster"]["server"] = page.url
         (tmp_path / "html").write_text(json.dumps(html))
-        with pytest.raises(Unseen, match="is not Kubernetes"):
-            monkeypatch.setenv("KUBECONFIG", str(tmp_path / "html"))
-            api.version(View(api.connect(), "kubeflow", Cluster.model_validate({})))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "html"))
+        view = View(api.connect(), "kubeflow", Cluster.model_validate({}))
+        with pytest.raises(Unseen, match="answers what Kubernetes does not"):
+            api.version(view)
     for name, words in (("away", "does not answer"), ("wrong", "you may not get /version"), ("none", "no credentials")):
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / name))
         _, findings = doctor(capsys, server.url)
