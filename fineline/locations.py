@@ -170,8 +170,12 @@ def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any
     else:
         entries = list(filesystem.glob(path, detail=True).values())
         root, shown = (posixpath.dirname(_GLOB.split(place, maxsplit=1)[0]) for place in (path, shown))
-    # Links to files (DVC and Kubernetes make them) have a type of their own.
-    found = {entry["name"]: entry for entry in entries if entry["type"] != "directory"}
+    # Links to files (DVC and Kubernetes make them) have a type of their own, and in a listing their own time.
+    found = {
+        entry["name"]: filesystem.info(entry["name"]) if entry.get("islink") else entry
+        for entry in entries
+        if entry["type"] != "directory"
+    }
     root = root.strip("/")
     names = {posixpath.relpath(name.strip("/"), root) if root else name.strip("/"): name for name in found}
     chosen = {n: p for n, p in names.items() if format_of(n) and not posixpath.basename(n).startswith((".", "_"))}

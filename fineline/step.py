@@ -60,65 +60,79 @@ def main(step: Step, argv: list[str] | None = None) -> int:
     flags = _parser(step).parse_args(argv)
     quiet_libraries()
     signal.signal(signal.SIGTERM, terminate)
-    given_to_run = [*step.inputs, *step.outputs, *step.optional, *step.documents]
-    paths = {name: getattr(flags, name) for name in given_to_run}
-    outputs = {name: paths[name] for name in step.outputs}
-    first = _is_first()
-    if (forgotten := ambient.forget()) and first:
+    if (forgotten := ambient.forget()) and _is_first():
         print(
             f"{step.name}: ignores {', '.join(forgotten)}: only recorded parameters decide", file=sys.stderr, flush=True
         )
     aside: dict[str, Path] = {}
-
-    def fresh() -> None:
-        from fineline.artifacts import set_aside
-
-        if first:
-            aside.update((name, old) for name, path in outputs.items() if (old := set_aside(path)))
-
-    def work() -> str:
-        from fineline import delivery, kubeflow, source_version
-        from fineline.artifacts import check_apart, check_outputs, note
-        from fineline.params import load_params
-
-        params_model, run = step.load()
-        asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
-        given = {name: value for name in step.overrides if (value := getattr(flags, name))}
-        if asked:
-            given = delivery.decoded(given)
-            paths.update({name: Path(delivery.decoded(str(paths[name]))) for name in step.optional if paths[name]})
-            paths.update({name: delivery.decoded(paths[name]) for name in step.documents})
-        read = {name: paths[name] for name in [*step.inputs, *step.optional] if paths[name]}
-        read |= {name: Path(text) for name in step.documents if not (text := paths[name]).startswith("{")}
-        if first:
-            check_outputs(outputs, read)
-        try:
-            params = load_params(params_model, step.name, flags.params, given, from_kubeflow=asked is not None)
-            sources = params.local_places()
-            for name in step.documents:
-                sources |= source_version.local_places(paths[name])
-        except UsageError:
-            fresh()
-            raise
-        for path in outputs.values():
-            check_apart(path, sources)
-        fresh()
-        # torchrun's processes cannot begin again one by one: there train itself waits, where the first asks for all.
-        waits = None if os.environ.get("WORLD_SIZE", "1") == "1" else ()
-        line = patient(lambda: run(params=params, **paths), step.name, waits)
-        for name in step.outputs if line else ():  # without a line, another process of the step has written them
-            note(paths[name], line=line)
-        if asked and line:
-            kubeflow.write_output(asked, outputs)
-        return line
-
-    code, line = guarded(work, step.name)
+    code, line = guarded(lambda: _work(step, flags, aside), step.name)
     if code == 0 and line:
         print(f"{step.name}: {line}", flush=True)
     for name, old in aside.items() if code else ():
         if old.is_dir():
             print(f"{step.name}: what an earlier run left as {name} is now {old}", file=sys.stderr)
     return code
+
+
+def _work(step: Step, flags: argparse.Namespace, aside: dict[str, Path]) -> str:
+    """Checks what was given, runs the step, and says what came out; gives its line. What stood at an output before is moved
+    out of the way first, and noted in `aside`."""
+    from fineline import artifacts, delivery, kubeflow
+
+    asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
+    paths = {name: getattr(flags, name) for name in [*step.inputs, *step.outputs]}
+    loose = {name: getattr(flags, name) for name in [*step.optional, *step.documents]}
+    overrides = {name: value for name in step.overrides if (value := getattr(flags, name))}
+    if asked:
+        loose, overrides = delivery.decoded(loose), delivery.decoded(overrides)
+    paths |= {name: Path(loose[name]) if loose[name] else None for name in step.optional}
+    outputs = {name: paths[name] for name in step.outputs}
+    documents = {name: loose[name] for name in step.documents}
+    read = {name: path for name, path in paths.items() if path and name not in outputs}
+    read |= {name: Path(text) for name, text in documents.items() if not text.startswith("{")}
+    if _is_first():  # of the processes that torchrun starts, one alone writes
+        artifacts.check_outputs(outputs, read)
+    run, params = _checked(step, flags, overrides, documents, outputs, aside)
+    # torchrun's processes cannot begin again one by one: there train itself waits, where the first asks for all.
+    waits = None if os.environ.get("WORLD_SIZE", "1") == "1" else ()
+    line = patient(lambda: run(params=params, **paths, **documents), step.name, waits)
+    for name in step.outputs if line else ():  # without a line, another process of the step has written them
+        artifacts.note(paths[name], line=line)
+    if asked and line:
+        kubeflow.write_output(asked, outputs)
+    return line
+
+
+def _checked(
+    step: Step,
+    flags: argparse.Namespace,
+    overrides: Mapping[str, str],
+    documents: Mapping[str, str],
+    outputs: Mapping[str, Path],
+    aside: dict[str, Path],
+) -> "tuple[Run, StepParams]":
+    """The step's run() and its parameters. What stood at an output is set aside, also where the parameters are wrong: it was
+    made with others. Raises UsageError for those, and where an output holds what the parameters or documents name."""
+    from fineline import artifacts, source_version
+    from fineline.params import load_params
+
+    def set_aside() -> None:
+        if _is_first():
+            aside.update((name, old) for name, path in outputs.items() if (old := artifacts.set_aside(path)))
+
+    model, run = step.load()
+    try:
+        params = load_params(model, step.name, flags.params, overrides, from_kubeflow=bool(flags.executor_input))
+        sources = params.local_places()
+        for text in documents.values():
+            sources |= source_version.local_places(text)
+    except UsageError:
+        set_aside()
+        raise
+    for path in outputs.values():
+        artifacts.check_apart(path, sources)
+    set_aside()
+    return run, params
 
 
 def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
@@ -194,7 +208,7 @@ def _parser(step: Step) -> argparse.ArgumentParser:
         kind, metavar = (str, "DIR_OR_JSON") if name in step.documents else (Path, "DIR")
         parser.add_argument(f"--{name}", type=kind, required=True, metavar=metavar, help=f"{role}: {text}")
     for name, text in step.optional.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=text)
+        parser.add_argument(f"--{name}", metavar="DIR", help=text)
     for name, text in step.overrides.items():
         parser.add_argument(f"--{name}", metavar="TEXT", help=text)
     parser.add_argument(

@@ -47,12 +47,11 @@ def _pinned(location: str) -> versions.Source:
 def _sha256(file: File) -> str:
     """The sha256 (hex) of a file's bytes. Raises ResourceError when it changes meanwhile."""
     with reachable(file.shown, listed=True):
-        before = file.filesystem.info(file.path)  # a listing has the times of a link, not of the file behind it
         with file.filesystem.open(file.path, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         file.filesystem.invalidate_cache()
         after = file.filesystem.info(file.path)
-    if _stamp(after) != _stamp(before):
+    if _stamp(after) != _stamp(file.info):
         raise ResourceError(f"{file.shown} changed while it was read", "wait until it is written, then run again")
     return digest
 

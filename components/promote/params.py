@@ -1,6 +1,7 @@
 """Parameters of promote."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -9,6 +10,8 @@ from fineline.params import StepParams
 
 class Params(StepParams):
     """When a challenger takes the place of the champion."""
+
+    moved: ClassVar[Mapping[str, str]] = {"min_part_rows": "promote.unknown_parts"}
 
     mode: Literal["auto", "manual"] = Field(
         "auto",

@@ -16,8 +16,6 @@ from tests.conftest import write_dataset
 RECORDED = {path.stem: path for path in (Path(__file__).parents[1] / "recorded" / "executor-input").glob("*.json")}
 STEPS = sorted(set(RECORDED) - {"finish"})
 KUBEFLOWS_OWN = {"executor-logs"}
-SINCE_THEN = {"ingest": {"source", "test_source"}}
-"""What was taken from a step after the recording: pin has it now."""
 IN_THE_POD = "mlpipeline/v2/artifacts"
 LENIENT = {"min_metric": 0, "min_gain_over_baseline": -1, "max_drop_shipped": 1, "min_label_f1": 0, "bootstrap": 100}
 
@@ -108,7 +106,6 @@ def test_every_step_answers_what_a_real_driver_asked(step: str, left: Left, tmp_
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_takes_the_parameters_that_a_real_driver_passed(step: str, tmp_path: Path) -> None:
     given = recorded(step, tmp_path)["inputs"]["parameterValues"]["params"]
-    given = {name: value for name, value in given.items() if name not in SINCE_THEN.get(step, ())}
     model = __import__(f"components.{step}.params", fromlist=["Params"]).Params
     given = {
         name: value for name, value in given.items() if name not in model.moved

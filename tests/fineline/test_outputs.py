@@ -208,6 +208,7 @@ def test_torchruns_other_processes_leave_the_output_of_the_first(
     dataset = write_dataset(tmp_path / "data", make_rows())
     make(tmp_path / "splits")
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setattr("fineline.step._SECONDS_FOR_THE_FIRST", 0)
     assert run_step("split", {"mode": "time"}, dataset=dataset, splits=tmp_path / "splits")[0] == 2
     artifacts.verify(tmp_path / "splits")
