@@ -43,9 +43,12 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
     if pooling:
         config.pooling = pooling
     model_class: Any = AutoModelForSequenceClassification
+    renamed: dict[str, str] = {}  # a checkpoint of BERT's own classes says bert.embeddings for encoder.embeddings
     if getattr(config, "pooling", "model") == "mean":
         from fineline.tasks.mean_pooled import MeanPooledClassifier
 
+        own = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+        renamed = {rf"^{own.base_model_prefix}\.": f"{MeanPooledClassifier.base_model_prefix}."} if own else {}
         model_class = MeanPooledClassifier
     with _explained(folder, "model"):
         model, account = model_class.from_pretrained(
@@ -55,6 +58,7 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
             ignore_mismatched_sizes=True,
             dtype="float32",
             output_loading_info=True,
+            key_mapping=renamed or None,
         )
     misfits = {name: f"{name} {tuple(found)} for {tuple(needed)}" for name, found, needed in account["mismatched_keys"]}
     fresh = {**{name: name for name in account["missing_keys"]}, **misfits}

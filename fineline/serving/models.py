@@ -104,8 +104,9 @@ class Watch:
 
     def _failed(self, result: str, error: FinelineError, **fields: str) -> None:
         self._metrics.reloads.labels(result).inc()
-        if error.what != self._problem:  # said once, not at every look
-            self._problem = error.what
+        problem = error.what.partition(" (")[0]  # a server that goes refuses each look in other words
+        if problem != self._problem:  # said once, not at every look
+            self._problem = problem
             log.error(
                 f"reload {result}", extra={"fields": {**fields, "serving": self.served.version, "why": error.what}}
             )

@@ -347,7 +347,7 @@ def test_sms_spam(check, tmp_path):
     rows.insert(0, "id", [f"r{number}" for number in range(len(rows))])
     outcome = check(rows)
     assert outcome.code == 0, outcome.err
-    assert outcome.checks["duplicates"]["left"] == 443
+    assert outcome.checks["duplicates"]["left"] == 416  # 27 more are not the same but for case and spacing
     assert outcome.checks["mojibake"]["details"]["repaired"] == 35
     assert outcome.checks["label_errors"]["details"]["classifier_accuracy"] > 0.97
     assert len(outcome.clean) == 5131

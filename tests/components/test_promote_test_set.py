@@ -23,7 +23,7 @@ def test_rows_join_once_and_stay() -> None:
 
 def test_a_corrected_row_takes_the_place_of_the_old_one_which_stays_as_retired() -> None:
     first, _ = grown(None, rows(("1", "one", "a"), ("2", "two", "b"), ("3", "three", "a")), ["label"], "v1")
-    corrected = rows(("1", "one", "b"), ("2", "TWO, of course", "b"), ("9", "Three!", "b"))
+    corrected = rows(("1", "one", "b"), ("2", "TWO, of course", "b"), ("9", " THREE ", "b"))
     merged, counts = grown(first, corrected, ["label"], "v2")
     assert counts == {"joined": 3, "known": 0, "retired": 3}
     assert len(merged) == 6

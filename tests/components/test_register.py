@@ -118,7 +118,7 @@ def test_it_keeps_which_rows_the_model_has_seen(bundle, report, splits, out, run
     assert kept.columns.tolist() == ["id", "text_sha256", "split"]  # no texts
     for name in ("train", "validation"):
         assert kept["id"][kept["split"] == name].tolist() == parts[name]["id"].tolist()
-    shouted = [text.upper() + " !" for text in parts["train"]["text"]]
+    shouted = ["  " + text.upper() for text in parts["train"]["text"]]
     assert kept["text_sha256"][kept["split"] == "train"].tolist() == training_rows.text_hashes(shouted)
     assert not set(training_rows.text_hashes(parts["test"]["text"].tolist())) & set(kept["text_sha256"])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict
 
 from components.monitor.watch import configured
-from fineline import delivery, step
+from fineline import delivery, source_version, step
 from fineline.errors import UsageError
 from fineline.params import StepParams
 from pipelines import blocks
@@ -96,7 +96,8 @@ def test_any_compiled_default_arrives(values: list[Any], key: str) -> None:
 @settings(max_examples=100)
 @given(text=TEXTS.map(lambda text: text.replace("\x00", "")).filter(bool))  # no path has a NUL
 def test_any_text_that_a_step_takes_by_itself_arrives(compiled: str, text: str) -> None:
-    assert sent(compiled, "ingest", version=delivery.encoded(text))["--source_version"] == text
+    version = source_version.line({"source": source_version.Source(text, 1, "0" * 64)})
+    assert sent(compiled, "ingest", version=delivery.encoded(version))["--source_version"] == version
     heard = sent(compiled, "train", checkpoints=delivery.encoded(f"/checkpoints/{text}"))
     assert heard["--checkpoints"] == Path(f"/checkpoints/{text}")
 

@@ -72,7 +72,7 @@ def test_a_checkout_without_git(capfd, tmp_path, monkeypatch, params) -> None:
     number = lines.index("missing  this checkout has no .git, without which DVC stops")
     assert lines[number + 1] == "         -> git init"
     shutil.copyfile(PROJECT / "Makefile", tmp_path / "Makefile")
-    done = subprocess.run(["make", "run"], capture_output=True, text=True)
+    done = subprocess.run(["make", "--no-print-directory", "run"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (
         2,
         "make run: this folder is no git repository, and DVC stops without one: git init\n",

@@ -121,7 +121,7 @@ def test_sigterm_ends_the_step_too(project: Path) -> None:
     started = begin(project)
     assert started.stdout
     for line in started.stdout:
-        if "Running stage 'ingest'" in line:
+        if "Running stage 'pin'" in line:
             break
     started.send_signal(signal.SIGTERM)
     finished(started)
