@@ -350,4 +350,4 @@ def test_sms_spam(check, tmp_path):
     assert outcome.checks["duplicates"]["left"] == 416  # 27 more are not the same but for case and spacing
     assert outcome.checks["mojibake"]["details"]["repaired"] == 35
     assert outcome.checks["label_errors"]["details"]["classifier_accuracy"] > 0.97
-    assert len(outcome.clean) == 5131
+    assert len(outcome.clean) == 5158
