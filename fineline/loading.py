@@ -47,7 +47,7 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
     if getattr(config, "pooling", "model") == "mean":
         from fineline.tasks.mean_pooled import MeanPooledClassifier
 
-        own = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+        own: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
         renamed = {rf"^{own.base_model_prefix}\.": f"{MeanPooledClassifier.base_model_prefix}."} if own else {}
         model_class = MeanPooledClassifier
     with _explained(folder, "model"):
