@@ -26,7 +26,7 @@ import pandas as pd
 from components.promote import test_set
 from components.promote.params import Params as PromoteParams
 from components.register.params import Params as RegisterParams
-from fineline import ledger, registry, tracking
+from fineline import connection, ledger, registry
 from fineline.artifacts import read_manifest
 from fineline.errors import ResourceError
 from fineline.step import quiet_libraries
@@ -150,13 +150,13 @@ def _register_all(inputs: dict[str, Any]) -> None:
             registration=_registration(inputs, bundle, "shared"),
         )
     said = {"when": "", "who": "benchmark", "reason": "to see that it stays out"}
-    registry.note(tracking.client(), SHARED, 4, registry.REJECTED, said)
+    registry.note(connection.client(), SHARED, 4, registry.REJECTED, said)
 
 
 def _weak_again() -> int:
     """Puts the weak version in the champion's place; gives the number of lines in the ledger."""
-    ledger.move(tracking.client(), SHARED, registry.CHAMPION, 1, verdict="forced", reason="the next round begins")
-    return len(ledger.read(tracking.client(), SHARED))
+    ledger.move(connection.client(), SHARED, registry.CHAMPION, 1, verdict="forced", reason="the next round begins")
+    return len(ledger.read(connection.client(), SHARED))
 
 
 def _registration(inputs: dict[str, Any], bundle: Path, promoter: int | str) -> Path:
@@ -192,7 +192,7 @@ def _promoter(number: int, folder: Path, inputs: dict[str, Any], barrier: Any, r
 
 def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[list[str], int]:
     """What is wrong after a round on a model whose ledger had `before` lines, and how often the champion moved in it."""
-    server = tracking.client()
+    server = connection.client()
     found = {int(version.version): version for version in server.search_model_versions(f"name='{name}'")}
     shas = Counter(version.tags[registry.SHA256] for version in found.values())
     sha = {path.name: read_manifest(path).digest.removeprefix("sha256:") for path in carried}

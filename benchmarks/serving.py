@@ -26,7 +26,7 @@ import requests
 
 from components.quantize.speed import machine
 from components.register.logged_model import log_bundle
-from fineline import artifacts, dataset, tracking
+from fineline import artifacts, connection, dataset
 
 FINELINE = "fineline serve"
 MLFLOW, FLASK = "mlflow models serve", "Flask + pipeline"
@@ -118,7 +118,7 @@ def _fineline(bundle: Path, stack: ExitStack, *more: str) -> Server:
 
 def _mlflow(bundle: Path, folder: Path, stack: ExitStack) -> Server:
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    client = tracking.client()
+    client = connection.client()
     experiment = client.create_experiment("serving", artifact_location=str(folder / "files"))
     model, _ = log_bundle(bundle, artifacts.read_manifest(bundle), client.create_run(experiment).info.run_id)
     port = _free_port()

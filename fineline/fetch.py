@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.errors import ResourceError, UsageError
 from fineline.registry import SHA256, server_errors
 
@@ -57,12 +57,12 @@ def find(model: str) -> Version:
     Raises UsageError when there is none, ResourceError when the registry does not answer.
     """
     _matched(model)
-    tracking.need_registry()
+    connection.need_registry()
     with server_errors():
-        found = model_version(tracking.client(), model)
+        found = model_version(connection.client(), model)
     if found is None:
         raise UsageError(
-            f"{model} is not in the registry {tracking.shown_registry()}",
+            f"{model} is not in the registry {connection.shown_registry()}",
             "'fineline status' shows what is; mlflow ui shows all",
         )
     digest = found.tags.get(SHA256, "")
@@ -79,7 +79,7 @@ def download(version: Version, folder: Path) -> Path:
     import mlflow
 
     uri = f"models:/{version.name}/{version.version}"
-    mlflow.set_tracking_uri(tracking.tracking_uri())  # the registry is found by it
+    mlflow.set_tracking_uri(connection.tracking_uri())  # the registry is found by it
     try:
         with server_errors():
             bundle = Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/bundle", dst_path=str(folder)))

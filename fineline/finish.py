@@ -12,10 +12,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fineline import argo, registry, tracking
+from fineline import argo, connection, registry
 from fineline.errors import UsageError
 from fineline.patience import patient
 from fineline.step import guarded, quiet_libraries
+from fineline.tags import (
+    CONTINUED_TAG,
+    DATA_TAG,
+    DECISION_TAG,
+    GATE_TAG,
+    PIPELINE_RUN,
+    PIPELINE_RUN_TAG,
+    REASON_TAG,
+    SKIPPED,
+)
 
 SUCCEEDED, SAID_NO, FAILED, CANCELED, UNKNOWN = "succeeded", "said no", "failed", "canceled", "unknown"
 STATE_TAG, WHY_TAG = "fineline.pipeline_state", "fineline.pipeline_why"
@@ -45,9 +55,9 @@ class Traces:
     @property
     def said_no(self) -> str:
         """What said no, '' when nothing did."""
-        if self.decisions and self.decisions[-1].data.tags[tracking.DECISION_TAG] == tracking.SKIPPED:
-            return str(self.decisions[-1].data.tags.get(tracking.REASON_TAG, "decide"))
-        judged = any(run.data.tags.get(tracking.GATE_TAG) == "failed" for run in self.trainings)
+        if self.decisions and self.decisions[-1].data.tags[DECISION_TAG] == SKIPPED:
+            return str(self.decisions[-1].data.tags.get(REASON_TAG, "decide"))
+        judged = any(run.data.tags.get(GATE_TAG) == "failed" for run in self.trainings)
         return "the gate said no" if judged else ""
 
 
@@ -63,7 +73,7 @@ def finish(status: str) -> str:
     except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
         raise UsageError("--status is not the JSON that Kubeflow gives", "pass a PipelineTaskFinalStatus") from None
     with registry.server_errors():
-        traces = look(tracking.client(), pipeline_run())
+        traces = look(connection.client(), pipeline_run())
     return record(ended(state, error, traces, [] if state in _ALL_RAN else _nodes()))
 
 
@@ -98,7 +108,7 @@ def record(end: End) -> str:
     """
     this = pipeline_run()
     with registry.server_errors():
-        server = tracking.client()
+        server = connection.client()
         traces = look(server, this)
         for decision in traces.decisions:
             if decision.info.status == "RUNNING":
@@ -116,33 +126,33 @@ def record(end: End) -> str:
 
 def look(server: Any, this: str) -> Traces:
     """What the pipeline's run `this` has left in MLflow so far."""
-    found = server.get_experiment_by_name(tracking.experiment())
+    found = server.get_experiment_by_name(connection.experiment())
     if found is None:
         return Traces()
     runs = {
         run.info.run_id: run
-        for tag in (tracking.PIPELINE_RUN_TAG, tracking.CONTINUED_TAG)
+        for tag in (PIPELINE_RUN_TAG, CONTINUED_TAG)
         for run in server.search_runs([found.experiment_id], f"tags.`{tag}` = '{this}'")
     }
     ordered = sorted(runs.values(), key=lambda run: run.info.start_time)
     return Traces(
-        [run for run in ordered if tracking.DATA_TAG in run.data.tags],
-        [run for run in ordered if tracking.DECISION_TAG in run.data.tags],
+        [run for run in ordered if DATA_TAG in run.data.tags],
+        [run for run in ordered if DECISION_TAG in run.data.tags],
         next((run for run in ordered if run.info.run_name == _name(this)), None),
     )
 
 
 def pipeline_run() -> str:
     """The id of this run of the pipeline. Raises UsageError when nobody gave it."""
-    this = os.environ.get(tracking.PIPELINE_RUN, "")
+    this = os.environ.get(PIPELINE_RUN, "")
     if not this:
-        raise UsageError(f"{tracking.PIPELINE_RUN} is not set", "set it to the id of the pipeline's run")
+        raise UsageError(f"{PIPELINE_RUN} is not set", "set it to the id of the pipeline's run")
     return this
 
 
 def _own(server: Any, this: str) -> Any:
-    experiment = tracking.experiment_id(server, tracking.experiment())
-    return server.create_run(experiment, tags={tracking.PIPELINE_RUN_TAG: this}, run_name=_name(this))
+    experiment = connection.experiment_id(server, connection.experiment())
+    return server.create_run(experiment, tags={PIPELINE_RUN_TAG: this}, run_name=_name(this))
 
 
 def _name(this: str) -> str:

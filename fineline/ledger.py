@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fineline import tracking
 from fineline.errors import ResourceError, UsageError
+from fineline.journal import Journal
 
 RUN_TAG = "ledger.run"
 """Tag of the registered model with the id of the run that is its ledger."""
@@ -62,7 +62,7 @@ class Moved(Exception):
 def new_run(name: str) -> str:
     """Makes a run to hold the ledger of `name`; gives its id."""
     with tempfile.TemporaryDirectory(prefix="fineline-") as folder:
-        journal = tracking.Journal(Path(folder) / "events.jsonl")
+        journal = Journal(Path(folder) / "events.jsonl")
         journal.run(f"ledger of {name}", {}, {"fineline.ledger": name}, [])
         run_id = journal.close("FINISHED")
     if not run_id:

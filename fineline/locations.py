@@ -41,6 +41,14 @@ _DRIVER_ERRORS = (
 )
 
 
+def local_place(location: str) -> Path | None:
+    """The file or folder of this machine that a location names, of a pattern the folder it begins in; None when it names none."""
+    path = Path(location.removeprefix("file://"))
+    if wild := next((number for number, part in enumerate(path.parts) if _GLOB.search(part)), 0):
+        path = Path(*path.parts[:wild])
+    return path if location and path.exists() else None
+
+
 @dataclasses.dataclass(frozen=True)
 class File:
     """One file to read from an fsspec `filesystem`.

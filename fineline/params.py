@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -12,10 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from fineline import delivery
 from fineline.errors import UsageError
+from fineline.locations import local_place
 from fineline.reading.settings import known_encoding, one_character
 from fineline.redaction import redacted
-
-_WILD = re.compile(r"[*?\[]")
 
 
 class StepParams(BaseModel):
@@ -45,14 +43,6 @@ class StepParams(BaseModel):
     def local_places(self) -> dict[str, Path]:
         """The files and folders of this machine that the parameters name, by parameter."""
         return {name: place for name, value in self.locations().items() if (place := local_place(value))}
-
-
-def local_place(location: str) -> Path | None:
-    """The file or folder of this machine that a location names, of a pattern the folder it begins in; None when it names none."""
-    path = Path(location.removeprefix("file://"))
-    if wild := next((number for number, part in enumerate(path.parts) if _WILD.search(part)), 0):
-        path = Path(*path.parts[:wild])
-    return path if location and path.exists() else None
 
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]

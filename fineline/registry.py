@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fineline import ledger, tracking
+from fineline import connection, ledger
 from fineline.errors import UsageError
 
 CHAMPION = "champion"
@@ -40,7 +40,7 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise tracking.explained(error) from error
+        raise connection.explained(error) from error
 
 
 def find_version(server: Any, name: str, digest: str) -> int:
@@ -106,7 +106,7 @@ def version_of(server: Any, name: str, version: int) -> Any:
         return server.get_model_version(name, str(version))
     known = sorted(int(found.version) for found in server.search_model_versions(f"name='{name}'"))
     listed = f"versions: {', '.join(map(str, known))}" if known else "nothing is registered under that name yet"
-    raise UsageError(f"{name} has no version {version} in {tracking.shown_registry()}", listed)
+    raise UsageError(f"{name} has no version {version} in {connection.shown_registry()}", listed)
 
 
 def note(server: Any, name: str, version: int, tag: str, content: Mapping[str, Any] | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fineline import artifacts
 from fineline.errors import UsageError
-from fineline.params import local_place
+from fineline.locations import local_place
 
 KIND = "source_version"
 VERSION = "version.json"

@@ -10,9 +10,22 @@ from typing import Any
 from fineline.errors import UsageError
 from fineline.params import validate
 from pipelines.settings import Cluster
-from pipelines.summary import STEPS
 
 PARAMS = Path("params.yaml")
+STEPS = {
+    "pin": "source_version",
+    "ingest": "dataset",
+    "data_quality": "clean",
+    "split": "splits",
+    "augment": "augmented",
+    "train": "model",
+    "export_onnx": "onnx",
+    "quantize": "bundle",
+    "evaluate": "report",
+    "register": "registration",
+    "promote": "promotion",
+}
+"""Each step, in their order, with the artifact folder (dvc.yaml) that says what came out of it."""
 BLOCKS = [*list(STEPS)[:3], "monitor", "decide", *list(STEPS)[3:]]
 """The steps' blocks, in the order of the retraining pipeline; monitor and decide are its alone."""
 

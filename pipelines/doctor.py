@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from fineline import models, tracking
+from fineline import connection, models
 from fineline.errors import FinelineError, UsageError
 from pipelines import blocks, client
-from pipelines.summary import STEPS
+from pipelines.blocks import STEPS
 
 if TYPE_CHECKING:
     from fineline.params import StepParams
@@ -211,7 +211,7 @@ def tools() -> Iterator[Finding]:
 def tracking_server() -> Finding:
     """Whether what MLFLOW_TRACKING_URI names answers."""
     try:
-        uri = tracking.tracking_uri()
+        uri = connection.tracking_uri()
     except FinelineError as error:
         return Finding("missing", error.what, error.hint)
     parts = urlsplit(uri)

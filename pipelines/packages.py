@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fineline.connection import DEFAULT_EXPERIMENT
 from fineline.errors import UsageError
-from fineline.tracking import DEFAULT_EXPERIMENT
 from pipelines import blocks
 from pipelines.client import Server, ServerError
-from pipelines.compile import PIPELINES, add_pipeline, check_size, version_name
+from pipelines.compiler import PIPELINES, add_pipeline, check_size, version_name
 
 RULE = (
     "The pipeline is uploaded as a version with the values of params.yaml, once. What --set changes of its inputs (the steps'\n"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fineline import registry, tracking
+from fineline import connection, registry
 from fineline.errors import UsageError
 
 PARAMS = "params.yaml"
@@ -29,11 +29,11 @@ def add_reason(parser: argparse.ArgumentParser, required: bool = True) -> None:
 def opened(flags: argparse.Namespace) -> tuple[Any, str]:
     """(server, name of the registered model). Raises UsageError when there is none, ResourceError when there is no registry."""
     name = flags.name or _name(flags.params)
-    tracking.need_registry()
-    server = tracking.client()
+    connection.need_registry()
+    server = connection.client()
     if not registry.exists(server, name):
         raise UsageError(
-            f"no model {name} is registered in {tracking.shown_registry()}",
+            f"no model {name} is registered in {connection.shown_registry()}",
             "run the pipeline (make run), or give another --name",
         )
     return server, name

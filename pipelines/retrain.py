@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fineline import artifacts, tracking
+from fineline import artifacts
 from fineline.errors import FinelineError
+from fineline.tags import PIPELINE_RUN
 from pipelines import blocks, summary
 
 FOLDER = Path(".fineline")
@@ -128,7 +129,7 @@ def _pipeline_run(keep: bool) -> Iterator[None]:
     run_id = (
         json.loads(file.read_text(encoding="utf-8"))["run"] if file.is_file() else f"retrain-{uuid.uuid4().hex[:12]}"
     )
-    os.environ[tracking.PIPELINE_RUN] = run_id
+    os.environ[PIPELINE_RUN] = run_id
     if keep:
         artifacts.write_json(file, {"run": run_id})
     yield

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.errors import ResourceError
+from fineline.tags import PIPELINE_RUN
 from pipelines import blocks, containers, local, summary
-from pipelines.compile import package, version_name
+from pipelines.compiler import package, version_name
 from pipelines.live import Table
 
 RUNS = Path(".fineline/runs")
@@ -63,8 +64,8 @@ def run(flags: argparse.Namespace) -> int:
     if docker:
         mounts["ingest"] += mounts["pin"]  # it reads what pin looked at
         mounts["train"] += [containers.mount(checkpoints)]
-    with _tracking(docker) as (environment, shared), Table(list(summary.STEPS)) as table:
-        environment |= {tracking.PIPELINE_RUN: folder.name}
+    with _tracking(docker) as (environment, shared), Table(list(blocks.STEPS)) as table:
+        environment |= {PIPELINE_RUN: folder.name}
         if threads := os.environ.get("OMP_NUM_THREADS"):
             environment |= {"OMP_NUM_THREADS": threads}  # the order of additions, and so the weights, depends on it
         runner = local.Runner(docker, environment, mounts | {"": shared})
@@ -119,7 +120,7 @@ def _mounts(block: Mapping[str, Any]) -> list[str]:
 @contextlib.contextmanager
 def _tracking(docker: bool) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Environment and mounts with which a step reaches MLflow; a file's place is taken by a server while containers need it."""
-    uri = tracking.tracking_uri()
+    uri = connection.tracking_uri()
     if not docker:
         yield {}, []
         return

@@ -11,23 +11,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from fineline import artifacts, mlflow_server, tracking
+from fineline import artifacts, connection, mlflow_server
 from fineline.errors import UsageError
-
-STEPS = {
-    "pin": "source_version",
-    "ingest": "dataset",
-    "data_quality": "clean",
-    "split": "splits",
-    "augment": "augmented",
-    "train": "model",
-    "export_onnx": "onnx",
-    "quantize": "bundle",
-    "evaluate": "report",
-    "register": "registration",
-    "promote": "promotion",
-}
-"""Each step, in their order, with the artifact folder (dvc.yaml) that says what came out of it."""
+from pipelines.blocks import STEPS
 
 _WIDEST = 120
 
@@ -79,7 +65,7 @@ def next_commands(folder: Path, registration: dict[str, Any], promotion: dict[st
     model = folder / STEPS["quantize"]
     serves = promotion.get("moved") or promotion.get("champion")
     uri = f"models:/{promotion['name']}@champion" if serves else str(model)
-    tracked = mlflow_server.shown(tracking.tracking_uri())
+    tracked = mlflow_server.shown(connection.tracking_uri())
     ui = f"{programs}mlflow ui --backend-store-uri {quote(tracked)}"
     use = f'fineline predict --model {quote(uri)} "where is my new card?"' if registration else "dvc repro"
     return [

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from fineline import artifacts, ledger, registry, tracking, training_rows
+from fineline import artifacts, connection, ledger, registry, training_rows
 from fineline.artifacts import EVENTS
 from fineline.bundle import CONFIG
 
@@ -53,12 +53,12 @@ def registration_of(folder: Path) -> dict:
 
 def versions(name: str = "tiny") -> dict[int, dict[str, str]]:
     """version -> tags of all versions in the registry."""
-    return {int(v.version): v.tags for v in tracking.client().search_model_versions(f"name='{name}'")}
+    return {int(v.version): v.tags for v in connection.client().search_model_versions(f"name='{name}'")}
 
 
 def register_bundle(name: str, bundle: Path, splits: Path | None = None) -> int:
     """Registers `bundle` as the step does, but for the pyfunc around it and the gate; gives the version."""
-    server = tracking.client()
+    server = connection.client()
     run_id = ledger.new_run("test")
     server.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
     tags = {registry.SHA256: artifacts.read_manifest(bundle).digest.removeprefix("sha256:")}

@@ -109,11 +109,11 @@ def until(true: Callable[[], Any], seconds: float = SECONDS) -> None:
 def register(bundle: Path, name: str, **tags: str) -> str:
     """Registers a bundle as the next version of `name`, with its sha256 unless `tags` say another; gives the version."""
     from components.register.logged_model import log_bundle
-    from fineline import tracking
+    from fineline import connection
 
     made = artifacts.read_manifest(bundle)
     with contextlib.chdir(bundle.parent):  # a sqlite store keeps its files in mlruns/ where it is first opened
-        client = tracking.client()
+        client = connection.client()
         source, model_id = log_bundle(client, bundle, made, client.create_run("0").info.run_id)
     if not client.search_registered_models(f"name='{name}'"):
         client.create_registered_model(name)

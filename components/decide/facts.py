@@ -11,9 +11,10 @@ import numpy as np
 
 from components.decide.decision import Drift, Facts
 from components.decide.params import Params
-from fineline import artifacts, dataset, ledger, registry, test_set, tracking, training_rows
+from fineline import artifacts, connection, dataset, ledger, registry, test_set, training_rows
 from fineline.artifacts import Manifest
 from fineline.errors import UsageError
+from fineline.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 GPU_HOURS = "gpu_hours"
 """Metric of a training run: what it has used so far, over all GPUs, before and after each resumption."""
 
-_TRAININGS = f"tags.`{tracking.DATA_TAG}` LIKE '%' and attributes.status = 'FINISHED'"
+_TRAININGS = f"tags.`{DATA_TAG}` LIKE '%' and attributes.status = 'FINISHED'"
 _SECONDS_A_DAY = 86_400.0
 
 
@@ -52,7 +53,7 @@ def look(server: Any, params: Params, rows: Path, drift: Path | None, now: datet
 
 def runs(server: Any, query: str) -> Iterator[Any]:
     """The runs of the MLflow experiment that `query` finds, those that ended last first."""
-    experiment = server.get_experiment_by_name(tracking.experiment())
+    experiment = server.get_experiment_by_name(connection.experiment())
     token = None
     while experiment is not None:
         page = server.search_runs(
@@ -66,8 +67,8 @@ def runs(server: Any, query: str) -> Iterator[Any]:
 
 def own(run: Any) -> bool:
     """Whether an MLflow run belongs to this very run of the pipeline."""
-    pipeline_run = os.environ.get(tracking.PIPELINE_RUN)
-    tags = (tracking.PIPELINE_RUN_TAG, tracking.CONTINUED_TAG)
+    pipeline_run = os.environ.get(PIPELINE_RUN)
+    tags = (PIPELINE_RUN_TAG, CONTINUED_TAG)
     return bool(pipeline_run) and pipeline_run in map(run.data.tags.get, tags)
 
 

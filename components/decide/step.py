@@ -11,9 +11,9 @@ from typing import Any
 from components.decide import facts as looking
 from components.decide.decision import Decision, Facts, decide
 from components.decide.params import Params
-from fineline import artifacts, registry, tracking
+from fineline import artifacts, connection, registry
 from fineline.errors import UsageError
-from fineline.tracking import DECISION_TAG, REASON_TAG, RETRAIN, SKIPPED
+from fineline.tags import DECISION_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG, REASON_TAG, RETRAIN, SKIPPED
 
 DECISION = "decision.json"
 
@@ -51,7 +51,7 @@ def asked(params: Params, dataset: Path, drift: Path | None) -> tuple[Any, Facts
     """(the MLflow server, the facts, the decision) as they are now; nothing is recorded, and nothing claimed."""
     if not params.name:
         raise UsageError("decide.name is empty: no model to decide about", "give --name, the name in register.name")
-    server = tracking.client()
+    server = connection.client()
     facts = looking.look(server, params, dataset, drift, datetime.datetime.now(datetime.UTC))
     return server, facts, decide(params, facts)
 
@@ -64,9 +64,9 @@ def _recorded(server: Any, params: Params, name: str, facts: Facts, found: Decis
     """
     now = int(time.time() * 1000)
     tags = {_MODEL_TAG: params.name, **_tags(found)}
-    if pipeline_run := os.environ.get(tracking.PIPELINE_RUN):
-        tags[tracking.PIPELINE_RUN_TAG] = pipeline_run
-    experiment = tracking.experiment_id(server, tracking.experiment())
+    if pipeline_run := os.environ.get(PIPELINE_RUN):
+        tags[PIPELINE_RUN_TAG] = pipeline_run
+    experiment = connection.experiment_id(server, connection.experiment())
     mine = server.create_run(experiment, start_time=now, tags=tags, run_name=name).info
     for figure, value in _figures(facts).items():
         server.log_metric(mine.run_id, figure, float(value))
@@ -90,7 +90,7 @@ def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
     for other in looking.runs(server, query):
         if (other.info.start_time, other.info.run_id) < (now, mine) and not looking.own(other):
             since = datetime.datetime.fromtimestamp(other.info.start_time / 1000, datetime.UTC)
-            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags.get(tracking.PIPELINE_RUN_TAG, other.info.run_id)}"
+            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags.get(PIPELINE_RUN_TAG, other.info.run_id)}"
     return ""
 
 

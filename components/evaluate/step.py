@@ -10,12 +10,14 @@ from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, evaluat
 from components.evaluate.params import Params
 from components.evaluate.scoring import token_counts, trained_logits
 from components.evaluate.slices import named_slices
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.artifacts import Manifest
 from fineline.bundle import TOKENIZER, open_bundle
 from fineline.bundle import probabilities as bundle_probabilities
 from fineline.dataset import chosen_columns, read_splits, write_rows
 from fineline.errors import UsageError
+from fineline.journal import go_on, log_files
+from fineline.tags import GATE_TAG
 from fineline.tasks import get_task
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def run(*, params: Params, model: Path, bundle: Path, splits: Path, report: Path
 
     Raises UsageError when the three inputs do not belong together, or for a slice column that the rows do not have.
     """
-    tracking.tracking_uri()  # an address that is refused is better said now than after the models ran
+    connection.tracking_uri()  # an address that is refused is better said now than after the models ran
     manifests = {
         name: artifacts.verify(path) for name, path in (("model", model), ("bundle", bundle), ("splits", splits))
     }
@@ -129,7 +131,7 @@ def _figures(found: Evaluation) -> dict[str, Any]:
 
 def _track(found: Evaluation, bundle: Path, folder: Path) -> tuple[str, bool]:
     """Figures and verdict to the run that train began; gives its id and whether the server has them all."""
-    journal = tracking.go_on(bundle, folder)
+    journal = go_on(bundle, folder)
     if not journal.started:
         return "", False
     journal.metrics(
@@ -140,7 +142,7 @@ def _track(found: Evaluation, bundle: Path, folder: Path) -> tuple[str, bool]:
     )
     journal.metrics({"test.gate": int(found.gate["passed"])})
     verdict = "passed" if found.gate["passed"] else "failed"
-    journal.tags({tracking.GATE_TAG: verdict, "fineline.gate.summary": found.gate["summary"]})
+    journal.tags({GATE_TAG: verdict, "fineline.gate.summary": found.gate["summary"]})
     taken = journal.send()
     return journal.run_id, taken
 
@@ -157,4 +159,4 @@ def _log_files(run_id: str, report: Path) -> None:
         "slices": "plots/slices.csv",
         "predictions": "predictions.parquet",
     }
-    tracking.log_files(run_id, [(f"evaluate/{folder}", report / name) for folder, name in names.items()])
+    log_files(run_id, [(f"evaluate/{folder}", report / name) for folder, name in names.items()])

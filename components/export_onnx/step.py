@@ -7,10 +7,11 @@ from typing import Any
 
 from components.export_onnx import parity
 from components.export_onnx.params import Params
-from fineline import artifacts, loading, tracking
+from fineline import artifacts, loading
 from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
 from fineline.dataset import read_splits
 from fineline.errors import GateRejected, UsageError
+from fineline.journal import go_on
 from fineline.models import model_folder
 from fineline.tasks import get_task
 
@@ -77,7 +78,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
             "bytes": sum(path.stat().st_size for path in model_files(folder)),
         }
         # Only written to the journal: evaluate sends it, and no tracking server is needed here.
-        if (journal := tracking.go_on(model, folder)).started:
+        if (journal := go_on(model, folder)).started:
             journal.metrics({f"export_onnx.{name}": value for name, value in figures.items()})
         artifacts.write_manifest(
             folder,

@@ -53,12 +53,12 @@ def watch(argv: list[str] | None = None) -> int:
 
 def _champion(name: str, source: str, folder: Path) -> Path | str:
     """The bundle of the champion, downloaded into `folder`, or why there is nothing to compare."""
-    from fineline import artifacts, fetch, ledger, reference, registry, tracking
+    from fineline import artifacts, connection, fetch, ledger, reference, registry
 
     if not source:
         return "no source of recent texts is set"
     with registry.server_errors():
-        server = tracking.client()
+        server = connection.client()
         version = ledger.aliases(server, name).get(registry.CHAMPION) if registry.exists(server, name) else None
     if version is None:
         return f"{name} has no champion yet"

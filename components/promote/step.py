@@ -6,7 +6,7 @@ from typing import Any
 
 from components.promote.params import Params
 from components.promote.verdict import HOLD
-from fineline import artifacts, registry, report, tracking
+from fineline import artifacts, connection, registry, report
 from fineline.dataset import read_splits
 from fineline.errors import UsageError
 
@@ -20,14 +20,14 @@ def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promo
     """
     from components.promote import promotion as promoting
 
-    tracking.tracking_uri()
+    connection.tracking_uri()
     registered = _registered(bundle, registration, splits)
     with artifacts.output(promotion) as folder:
         if registered["registered"]:
             with registry.server_errors():
                 rows = read_splits(splits)["test"]
                 name, version = registered["name"], registered["version"]
-                content = promoting.promote(tracking.client(), params, name, version, bundle, folder, rows)
+                content = promoting.promote(connection.client(), params, name, version, bundle, folder, rows)
         else:
             content = {
                 "verdict": HOLD,

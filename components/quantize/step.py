@@ -11,10 +11,11 @@ import numpy as np
 from components.quantize import candidates, speed
 from components.quantize.candidates import FP32, Candidate
 from components.quantize.params import Params
-from fineline import artifacts, reference, tracking
+from fineline import artifacts, reference
 from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
 from fineline.dataset import chosen_columns, read_splits
 from fineline.errors import UsageError
+from fineline.journal import go_on
 from fineline.tasks import get_task
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _shortened(violations: Sequence[str]) -> str:
 
 def _track(onnx: Path, folder: Path, figures: Mapping[str, Any], measured: Mapping[str, float]) -> None:
     """Figures for the run that train began; evaluate sends them."""
-    journal = tracking.go_on(onnx, folder)
+    journal = go_on(onnx, folder)
     if journal.started:
         numbers = {**{name: value for name, value in figures.items() if not isinstance(value, str)}, **measured}
         journal.metrics({f"quantize.{name}": float(value) for name, value in numbers.items()})

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import fineline
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.artifacts import EVENTS, Manifest
 from fineline.bundle import GOLDEN_TEXTS
 from fineline.errors import ResourceError
+from fineline.journal import Journal, go_on
 
 # What a process that loads the model imports, through fineline.bundle and pyfunc_model.py.
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pydantic", "tokenizers")
@@ -26,7 +27,7 @@ def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
     It is the run whose id lies beside the manifests. When this server does not have it (it was down during training, or
     the artifacts come from elsewhere), the journal is replayed into a new run. A copy of the journal stays in `folder`.
     """
-    journal = tracking.go_on(report if (report / EVENTS).is_file() else bundle, folder)
+    journal = go_on(report if (report / EVENTS).is_file() else bundle, folder)
     run_id = journal.run_id or artifacts.read_run_id(report) or artifacts.read_run_id(bundle)
     if run_id and _has_run(server, run_id):
         journal.close()
@@ -47,7 +48,7 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
     """Logs the bundle to the run, in the run's experiment, as a pyfunc; gives (its URI, its model id)."""
     import mlflow
 
-    mlflow.set_tracking_uri(tracking.tracking_uri())
+    mlflow.set_tracking_uri(connection.tracking_uri())
     for name in ("mlflow.models.model", "mlflow.pyfunc", "mlflow.types.type_hints"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
@@ -86,8 +87,8 @@ def _has_run(server: Any, run_id: str) -> bool:
         raise
 
 
-def _as_never_sent(journal: tracking.Journal) -> tracking.Journal:
+def _as_never_sent(journal: Journal) -> Journal:
     """The journal without what says that a server has it."""
     kept = [event for event in journal.events if event["kind"] != "sent"]
     journal.path.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
-    return tracking.Journal(journal.path)
+    return Journal(journal.path)

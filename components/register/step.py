@@ -6,7 +6,7 @@ from typing import Any
 
 from components.register.lineage import evidence_of, trained_on, version_tags
 from components.register.params import Params
-from fineline import artifacts, ledger, registry, tracking, training_rows
+from fineline import artifacts, connection, ledger, registry, training_rows
 from fineline.artifacts import Manifest
 from fineline.bundle import open_bundle, self_test
 from fineline.errors import GateRejected, UsageError
@@ -23,7 +23,7 @@ def run(*, params: Params, bundle: Path, report: Path, splits: Path, registratio
     UsageError when the inputs do not belong together, ResourceError when the bundle fails its self-test or the server does
     not answer (nothing is registered then), GateRejected when the gate said no and `on_gate_failure` is stop.
     """
-    tracking.tracking_uri()
+    connection.tracking_uri()
     made, judged = artifacts.verify(bundle), artifacts.verify(report)
     _check_pair(bundle, made, report, judged)
     _check_splits(made, splits)
@@ -86,7 +86,7 @@ def _register(
     """Makes or finds the version and moves the alias challenger; gives the content of registration.json."""
     tags = version_tags(made, evidence, passed=True)
     with registry.server_errors():
-        server = tracking.client()
+        server = connection.client()
         version = registry.find_version(server, name, tags[registry.SHA256])
         if not version:
             from components.register.logged_model import log_bundle, the_run

@@ -19,8 +19,8 @@ from components.train.params import Params
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
 from fineline.errors import Preempted, ResourceError
+from fineline.journal import Journal
 from fineline.tasks import Task
-from fineline.tracking import Journal
 
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 

@@ -10,7 +10,8 @@ from fineline import __version__, source_version
 from fineline.artifacts import Manifest
 from fineline.code_version import git_state
 from fineline.errors import Preempted
-from fineline.tracking import DATA_TAG, Journal
+from fineline.journal import Journal
+from fineline.tags import DATA_TAG
 
 _SHORT = 12
 

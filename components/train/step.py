@@ -16,10 +16,10 @@ from components.train.params import Params
 from components.train.resources import exhaustion_explained
 from components.train.warm_start import Origin
 from components.train.work_folder import WorkFolder, opened
-from fineline import artifacts, dataset, tracking
+from fineline import artifacts, connection, dataset
 from fineline.errors import DataRejected, UsageError
+from fineline.journal import Journal
 from fineline.tasks import Task, get_task
-from fineline.tracking import Journal
 
 
 def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None = None) -> str:
@@ -37,7 +37,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
     targets = {name: task.targets(part, labels) for name, part in rows.items()}
     metric = _metric(task, params, targets["validation"], labels)
     arithmetic = precision.resolve(params.precision)
-    tracking.tracking_uri()  # refuses a wrong one now, not after the training
+    connection.tracking_uri()  # refuses a wrong one now, not after the training
 
     with ranks.together(), exhaustion_explained(params), warm_start.origin(params, data.task) as origin:
         from components.train import fitting, network

@@ -11,8 +11,9 @@ from typing import Any
 
 from components.train import ranks
 from components.train.params import Params
-from fineline import artifacts, fetch, loading, models, patience, registry, tracking, training_rows
+from fineline import artifacts, connection, fetch, loading, models, patience, registry, training_rows
 from fineline.errors import ResourceError, UsageError
+from fineline.journal import log_files
 
 TRAINED = "trained"
 """Folder of an MLflow run in which train keeps its model; `model` is the name of the bundle that register logs there."""
@@ -111,17 +112,17 @@ def log(folder: Path, manifest: artifacts.Manifest, run_id: str) -> None:
         print(f"tracking: no run was had; the model is not kept in MLflow, only in {folder.name}", file=sys.stderr)
         return
     names = [*manifest.files, artifacts.MANIFEST]
-    tracking.log_files(run_id, [(str(Path(TRAINED, name).parent), folder / name) for name in names])
+    log_files(run_id, [(str(Path(TRAINED, name).parent), folder / name) for name in names])
 
 
 def _from_registry(address: str, folder: Path) -> Origin | None:
     """The model of models:/NAME@ALIAS or models:/NAME/VERSION, downloaded into `folder`; None for an alias of nothing."""
     with registry.server_errors():
-        server = tracking.client()
+        server = connection.client()
         version = fetch.model_version(server, address)
         if version is None and not fetch.alias(address):
             raise UsageError(
-                f"train.init_from: {address} is not in the registry {tracking.shown_registry()}",
+                f"train.init_from: {address} is not in the registry {connection.shown_registry()}",
                 "'fineline status' shows what is",
             )
         if version is None:

@@ -23,7 +23,7 @@ from typing import Any
 from components.train import checkpoints
 from fineline.artifacts import write_json
 from fineline.errors import ResourceError
-from fineline.tracking import PIPELINE_RUN
+from fineline.tags import PIPELINE_RUN
 
 FINISHED = "FINISHED"
 

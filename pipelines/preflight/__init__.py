@@ -7,7 +7,7 @@ from functools import partial
 from fineline.errors import FinelineError, UsageError
 from pipelines import blocks, packages
 from pipelines.client import INSTALLED_IN
-from pipelines.compile import PIPELINES
+from pipelines.compiler import PIPELINES
 from pipelines.doctor import Finding
 from pipelines.preflight import api, images, kubeflow, mlflow, namespace, objects, room
 from pipelines.preflight.api import Unseen, View

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from fineline.tracking import DEFAULT_EXPERIMENT
+from fineline.connection import DEFAULT_EXPERIMENT
 from pipelines.doctor import Finding
 from pipelines.preflight.api import Unseen, View
 from pipelines.preflight.objects import secret

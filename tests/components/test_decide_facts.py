@@ -15,9 +15,10 @@ from components.decide.facts import GPU_HOURS, look
 from components.decide.params import Params
 from components.decide.step import asked, run
 from components.promote import test_set
-from fineline import artifacts, ledger, registry, tracking, training_rows
+from fineline import artifacts, connection, ledger, registry, training_rows
 from fineline.dataset import read_splits
 from fineline.errors import UsageError
+from fineline.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from fineline.tasks import get_task
 from tests.conftest import files_of, make_rows, write_dataset, write_splits
 
@@ -32,14 +33,14 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-        tracking.client().search_experiments()
+        connection.client().search_experiments()
     return file
 
 
 @pytest.fixture
 def server(empty_store: Path, tmp_path: Path) -> Any:
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
-    return tracking.client()
+    return connection.client()
 
 
 @pytest.fixture
@@ -76,10 +77,10 @@ def champion(server: Any, splits: Path | None, days: float = 0) -> int:
 
 def training(server: Any, ended: float, **more: Any) -> str:
     """A training run that ended so many hours ago (None: it is still under way); gives its id."""
-    experiment = tracking.experiment_id(server, tracking.experiment())
+    experiment = connection.experiment_id(server, connection.experiment())
     end = int((NOW.timestamp() - ended * 3600) * 1000)
     begun = more.get("begun", end - 60_000)
-    tags = {tracking.DATA_TAG: "sha256:0", **more.get("tags", {})}
+    tags = {DATA_TAG: "sha256:0", **more.get("tags", {})}
     name = more.get("name", "train-4f1a2b3c4d5e")
     run_id = server.create_run(experiment, start_time=begun, tags=tags, run_name=name).info.run_id
     if GPU_HOURS in more:
@@ -150,14 +151,14 @@ def test_the_same_data_is_found_by_its_digest(server: Any, tmp_path: Path, clean
     assert found(server, write_dataset(tmp_path / "more", ROWS[:149])).same_data == ""
 
 
-@pytest.mark.parametrize("tag", [tracking.PIPELINE_RUN_TAG, tracking.CONTINUED_TAG])
+@pytest.mark.parametrize("tag", [PIPELINE_RUN_TAG, CONTINUED_TAG])
 def test_trainings_of_this_very_run_do_not_count(
     server: Any, clean: Path, monkeypatch: pytest.MonkeyPatch, tag: str
 ) -> None:
     training(server, 1, tags={"fineline.digest.data_quality": artifacts.read_manifest(clean).digest, tag: "r1"})
-    monkeypatch.setenv(tracking.PIPELINE_RUN, "r1")
+    monkeypatch.setenv(PIPELINE_RUN, "r1")
     assert (found(server, clean).same_data, found(server, clean).hours_since_training) == ("", None)
-    monkeypatch.setenv(tracking.PIPELINE_RUN, "r2")
+    monkeypatch.setenv(PIPELINE_RUN, "r2")
     assert found(server, clean).same_data
 
 
@@ -211,7 +212,7 @@ def test_asking_records_nothing(server: Any, clean: Path) -> None:
 
 def decided(folder: Path, clean: Path, pipeline_run: str, **params: Any) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(tracking.PIPELINE_RUN, pipeline_run)
+        patch.setenv(PIPELINE_RUN, pipeline_run)
         return run(params=Params(name=NAME, **params), dataset=clean, decision=folder / pipeline_run)
 
 
@@ -220,7 +221,7 @@ def test_while_one_retraining_is_under_way_there_is_no_second(server: Any, tmp_p
     assert decided(tmp_path, clean, "r2").startswith("skipped: a retraining is under way (since 20")
     assert decided(tmp_path, clean, "r1").startswith("retrain: ")  # the same pipeline's pod, tried again
     assert decided(tmp_path, clean, "r3", longest_hours=1e-9).startswith("retrain: ")  # the first counts as dead
-    states = {run.data.tags[tracking.PIPELINE_RUN_TAG]: run.info.status for run in decisions(server)}
+    states = {run.data.tags[PIPELINE_RUN_TAG]: run.info.status for run in decisions(server)}
     assert states == {"r1": "RUNNING", "r2": "FINISHED", "r3": "RUNNING"}
 
 
@@ -230,7 +231,7 @@ def test_its_end_lets_the_next_one_in(
     from fineline.finish import finish
 
     decided(tmp_path, clean, "r1")
-    monkeypatch.setenv(tracking.PIPELINE_RUN, "r1")
+    monkeypatch.setenv(PIPELINE_RUN, "r1")
     finish('{"state": "RUNNING"}')
     assert decided(tmp_path, clean, "r2").startswith("retrain: ")
 
@@ -241,7 +242,7 @@ def _race(folder: Path, clean: Path, number: int, start: Any, answers: Any) -> N
 
 
 def test_of_several_at_the_same_moment_one_trains(server: Any, tmp_path: Path, clean: Path) -> None:
-    tracking.experiment_id(server, tracking.experiment())
+    connection.experiment_id(server, connection.experiment())
     context = multiprocessing.get_context("spawn")
     start, answers = context.Barrier(3), context.Queue()
     racers = [context.Process(target=_race, args=(tmp_path, clean, i, start, answers)) for i in range(3)]

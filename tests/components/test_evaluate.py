@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from components.evaluate.params import Params
 from components.evaluate.scoring import token_counts, trained_logits
-from fineline import artifacts, dataset, tracking
+from fineline import artifacts, connection, dataset
+from fineline.journal import Journal
 from fineline.tasks import get_task
 from tests.conftest import files_of, make_bundle
 
@@ -279,7 +280,7 @@ def test_a_gate_that_says_no_is_written_and_is_no_error(
 def bundle_with_run(bundle: Path, folder: Path) -> Path:
     """The bundle with the journal of a run that train opened and the server has not seen."""
     tracked = shutil.copytree(bundle, folder)
-    tracking.Journal(tracked / artifacts.EVENTS).run("tiny", {"train.epochs": 1}, {}, [])
+    Journal(tracked / artifacts.EVENTS).run("tiny", {"train.epochs": 1}, {}, [])
     return tracked
 
 
@@ -292,7 +293,7 @@ def test_figures_and_files_go_to_the_run_that_train_began(
     assert code == 0, error
     assert files_of(folder) == OUTPUTS | {"events.jsonl"}
     run_id = artifacts.read_run_id(folder)
-    client = tracking.client()
+    client = connection.client()
     run = client.get_run(run_id)
     metrics = read(folder / "metrics.json")
     assert run.data.metrics["test.shipped.macro_f1"] == metrics["shipped"]["macro_f1"]
@@ -312,7 +313,7 @@ def test_a_dead_server_costs_nothing(
     code, _, error = run_step("evaluate", PARAMS, model=model, bundle=tracked, splits=splits, report=folder)
     assert code == 0, error
     assert error.count("does not answer") == 1
-    kept = tracking.Journal(folder / artifacts.EVENTS).events
+    kept = Journal(folder / artifacts.EVENTS).events
     assert any("test.shipped.macro_f1" in event.get("values", {}) for event in kept)
     assert files_of(folder) == OUTPUTS | {"events.jsonl"}
 

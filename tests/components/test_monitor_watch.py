@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.monitor.watch import watch
-from fineline import artifacts, ledger, reference, registry, tracking
+from fineline import artifacts, connection, ledger, reference, registry
 from tests.conftest import files_of, make_rows
 from tests.registering import register_bundle
 
@@ -22,7 +22,7 @@ def recent(tmp_path: Path) -> Path:
 
 def made_champion(bundle: Path) -> int:
     version = register_bundle("tiny", bundle)
-    ledger.move(tracking.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="test")
+    ledger.move(connection.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="test")
     return version
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from components.promote import test_set
-from fineline import artifacts, ledger, registry, tracking
+from fineline import artifacts, connection, ledger, registry
 from fineline.dataset import read_rows
 from tests.conftest import files_of
 from tests.registering import register_bundle
@@ -73,11 +73,11 @@ def promote(run_step: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Pr
 
 
 def champion() -> int | None:
-    return ledger.position(tracking.client(), NAME, registry.CHAMPION)
+    return ledger.position(connection.client(), NAME, registry.CHAMPION)
 
 
 def tags_of(version: int) -> dict[str, str]:
-    return tracking.client().get_model_version(NAME, str(version)).tags
+    return connection.client().get_model_version(NAME, str(version)).tags
 
 
 def test_the_first_a_better_and_a_worse_one(promote, tmp_path) -> None:
@@ -110,8 +110,8 @@ def test_the_first_a_better_and_a_worse_one(promote, tmp_path) -> None:
         assert words in page
     assert "<script" not in page
 
-    evidence = ledger.read(tracking.client(), NAME)[-1]["evidence"]
-    there = Path(tracking.client().download_artifacts(evidence["run"], evidence["path"], str(tmp_path)))
+    evidence = ledger.read(connection.client(), NAME)[-1]["evidence"]
+    there = Path(connection.client().download_artifacts(evidence["run"], evidence["path"], str(tmp_path)))
     assert files_of(there) == {"promotion.json", "comparison.parquet", "report.html"}
     assert artifacts.sha256_file(there / "promotion.json") == evidence["sha256"]
 
@@ -130,7 +130,7 @@ def test_figures_of_another_test_set_count_for_nothing(promote) -> None:
     assert found["comparison"]["figures"]["accuracy"]["champion"] == 0.8
     assert found["comparison"]["figures"]["accuracy"]["challenger"] == 0.95
     assert tags_of(2)["test_set.digest"] == found["test_set"]["digest"]
-    server = tracking.client()
+    server = connection.client()
     assert server.get_registered_model(NAME).tags["test_set.digest"] == found["test_set"]["digest"]
     state = test_set.newest(server, NAME)
     frozen = test_set.fetch(server, state)
@@ -172,12 +172,12 @@ def test_rows_that_a_model_has_seen_are_reported_and_left_out(promote) -> None:
 
 def test_the_same_again_and_its_answer(promote, run_step, tmp_path) -> None:
     promote("first", some(60, 300))
-    before = ledger.read(tracking.client(), NAME)
+    before = ledger.read(connection.client(), NAME)
     folder = tmp_path / "first"
     paths = {name: folder / name for name in ("bundle", "registration", "splits")}
     code, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
     assert (code, line) == (0, "promote: promote: it is the champion already\n")
-    assert ledger.read(tracking.client(), NAME) == before
+    assert ledger.read(connection.client(), NAME) == before
 
 
 def test_nothing_registered_is_hold(promote) -> None:
@@ -206,7 +206,7 @@ def test_manual_mode_waits(promote) -> None:
 def test_a_rejected_version_stays_out(promote, run_step, tmp_path) -> None:
     promote("first", some(60, 300))
     promote("second", some(15, 300), mode="manual")
-    registry.note(tracking.client(), NAME, 2, registry.REJECTED, {"when": "", "who": "ann", "reason": "rude"})
+    registry.note(connection.client(), NAME, 2, registry.REJECTED, {"when": "", "who": "ann", "reason": "rude"})
     paths = {name: tmp_path / "second" / name for name in ("bundle", "registration", "splits")}
     _, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
     assert line == "promote: hold: rejected by ann: rude\n"
@@ -296,7 +296,7 @@ def test_every_comparison_spends_of_one_budget_and_keeps_its_evidence(promote, t
     _, forced, _ = promote("better", some(15, 300))
     assert forced["moved"]
     assert forced["corrected"]["gain"] <= forced["comparison"]["figures"]["accuracy"]["gain"]
-    server = tracking.client()
+    server = connection.client()
     lines = [line for line in ledger.read(server, NAME) if line["alias"] == registry.CHAMPION]
     assert [line["evidence"]["anchor"] for line in lines] == [1, 4]
     for line in lines:

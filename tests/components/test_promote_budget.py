@@ -14,7 +14,7 @@ from components.promote.parts import NO_WORSE, UNKNOWN, WORSE
 from components.promote.promotion import FORCED, anchor_of
 from components.promote.statistics import accuracy_bound, exchanged, loss_seen, rows_to_show, unselected, worse_than
 from components.promote.verdict import INCONCLUSIVE, PROMOTE, judge
-from fineline import ledger, registry, tracking
+from fineline import connection, ledger, registry
 from fineline.tasks import get_task
 
 PARAMS = Params.model_validate({})
@@ -50,7 +50,7 @@ def test_rows_that_left_and_came_back_are_not_fresh() -> None:
 @pytest.fixture
 def model(ready_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.chdir(tmp_path)
-    server = tracking.client()
+    server = connection.client()
     registry.create_model(server, NAME)
     return server
 

@@ -15,8 +15,9 @@ from components.export_onnx.step import run as export_onnx
 from components.quantize import precision, quality, sensitivity
 from components.quantize.params import Params
 from components.quantize.step import choose, run
-from fineline import artifacts, dataset, tracking
+from fineline import artifacts, dataset
 from fineline.bundle import logits, open_bundle, predict, self_test
+from fineline.journal import Journal
 from fineline.tasks import get_task
 from tests.conftest import files_of, make_rows
 from tests.varied_model import (
@@ -257,11 +258,11 @@ def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, P
 
 def test_figures_reach_the_run_that_train_began(plain: tuple[Path, Path], tmp_path: Path) -> None:
     onnx = shutil.copytree(plain[0], tmp_path / "onnx")
-    journal = tracking.Journal(onnx / artifacts.EVENTS)
+    journal = Journal(onnx / artifacts.EVENTS)
     journal.run("train", {}, {}, [])
     params = Params.model_validate({**QUICK, "candidates": []})
     run(params=params, onnx=onnx, splits=plain[1], bundle=tmp_path / "bundle")
-    events = tracking.Journal(tmp_path / "bundle" / artifacts.EVENTS).events
+    events = Journal(tmp_path / "bundle" / artifacts.EVENTS).events
     assert [event["kind"] for event in events] == ["run", "metrics", "tags"]
     assert {"quantize.bytes", "quantize.macro_f1", "quantize.p50_ms"} <= set(events[1]["values"])
     assert events[2]["values"] == {"fineline.quantize": "fp32 ships: there is no other candidate"}

@@ -11,10 +11,10 @@ import pytest
 
 from components.register import lineage
 from components.register.logged_model import log_bundle
-from fineline import artifacts, ledger, registry, tracking, training_rows
+from fineline import artifacts, connection, ledger, registry, training_rows
 from fineline.bundle import open_bundle, predict
 from fineline.dataset import read_rows, read_splits, write_rows
-from fineline.tracking import Journal
+from fineline.journal import Journal
 from tests.conftest import files_of, make_rows, write_splits
 from tests.registering import PARAMS, RULE, copy_bundle, registration_of, versions, write_report
 
@@ -55,11 +55,11 @@ def out(tmp_path: Path) -> Path:
 
 
 def moves() -> list[dict]:
-    return ledger.read(tracking.client(), "tiny")
+    return ledger.read(connection.client(), "tiny")
 
 
 def training_rows_of(run_id: str) -> Path:
-    return Path(tracking.client().download_artifacts(run_id, training_rows.FILE))
+    return Path(connection.client().download_artifacts(run_id, training_rows.FILE))
 
 
 def test_one_version_with_its_lineage(bundle, report, splits, out, run_step, monkeypatch) -> None:
@@ -107,7 +107,7 @@ def test_one_version_with_its_lineage(bundle, report, splits, out, run_step, mon
     (move,) = moves()
     assert (move["alias"], move["from"], move["to"], move["verdict"]) == ("challenger", None, 1, "registered")
     assert move["evidence"] == {"run": run_id, "report": evidence["report"], "gate": "passed 1 rule"}
-    version = tracking.client().get_model_version("tiny", "1")
+    version = connection.client().get_model_version("tiny", "1")
     assert (version.run_id, version.description) == (run_id, "gate passed 1 rule")
 
 
@@ -134,7 +134,7 @@ def test_an_augmented_row_stands_for_its_parent_too(bundle, splits, tmp_path) ->
     journal = Journal(tmp_path / "events.jsonl")
     journal.run("train", {}, {}, [])
     run_id = journal.close()
-    training_rows.write(tracking.client(), run_id, folder)
+    training_rows.write(connection.client(), run_id, folder)
     assert {"new", "of-another-split"} <= set(read_rows(training_rows_of(run_id))["id"])
 
 
@@ -144,7 +144,7 @@ def test_who_goes_on_from_a_version_has_seen_what_it_had_seen(bundle, report, sp
     journal.run("train", {}, {"fineline.init_from": "models:/tiny/1"}, [])
     run_id = journal.close()
     others = write_splits(tmp_path / "others", make_rows(60, seed=1).assign(id=lambda rows: "new " + rows["id"]))
-    training_rows.write(tracking.client(), run_id, others)
+    training_rows.write(connection.client(), run_id, others)
     seen = set(read_rows(training_rows_of(run_id))["id"])
     for folder in (splits, others):
         assert set(read_splits(folder)["train"]["id"]) <= seen
@@ -161,7 +161,7 @@ def test_loads_without_torch_and_answers_the_same(bundle, report, splits, out, r
 
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts("models:/tiny/1", tracking_uri=tracking.tracking_uri()))
+    folder = Path(mlflow.artifacts.download_artifacts("models:/tiny/1", tracking_uri=connection.tracking_uri()))
     assert files_of(folder / "artifacts") == {
         f"bundle/{name}" for name in ("bundle.json", "manifest.json", "model.onnx", "tokenizer.json")
     } | {f"bundle/{name}" for name in artifacts.read_manifest(bundle).files}
@@ -192,7 +192,7 @@ def test_the_next_becomes_challenger(bundle, report, splits, out, run_step, tmp_
         "register", PARAMS, bundle=other, report=judged, splits=splits, registration=tmp_path / "second"
     )
     assert (code, stdout) == (0, "register: models:/tiny/2 (challenger); gate passed 1 rule\n")
-    assert ledger.aliases(tracking.client(), "tiny") == {"challenger": 2}
+    assert ledger.aliases(connection.client(), "tiny") == {"challenger": 2}
     assert (moves()[-1]["from"], moves()[-1]["to"]) == (1, 2)
 
 
@@ -223,17 +223,17 @@ def test_goes_on_with_the_run_and_sends_what_is_pending(bundle, splits, out, run
     journal.run("train", {"epochs": 1}, {}, [])
     run_id = journal.close("FINISHED")
     Journal(tmp_path / "events.jsonl").metrics({"test.shipped.macro_f1": 0.9})
-    before = tracking.client().get_run(run_id).info
+    before = connection.client().get_run(run_id).info
     judged = write_report(tmp_path / "judged", bundle, journal=tmp_path / "events.jsonl")
     assert run_step("register", PARAMS, bundle=bundle, report=judged, splits=splits, registration=out)[0] == 0
     assert registration_of(out)["run_id"] == run_id
-    run = tracking.client().get_run(run_id)
+    run = connection.client().get_run(run_id)
     assert run.data.metrics == {"test.shipped.macro_f1": 0.9}
     assert (run.info.status, run.info.end_time) == ("FINISHED", before.end_time)
     (output,) = run.outputs.model_outputs
-    logged = tracking.client().get_logged_model(output.model_id)
+    logged = connection.client().get_logged_model(output.model_id)
     assert (logged.experiment_id, logged.status, logged.params) == (run.info.experiment_id, "READY", {"epochs": "1"})
-    assert tracking.client().search_logged_models(["0"]) == []  # MLflow's experiment Default
+    assert connection.client().search_logged_models(["0"]) == []  # MLflow's experiment Default
 
 
 def test_replays_the_journal_where_the_run_is_not_known(bundle, splits, out, run_step, tmp_path, empty_store) -> None:
@@ -244,7 +244,7 @@ def test_replays_the_journal_where_the_run_is_not_known(bundle, splits, out, run
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")  # the store was lost
     judged = write_report(tmp_path / "judged", bundle, journal=tmp_path / "events.jsonl")
     assert run_step("register", PARAMS, bundle=bundle, report=judged, splits=splits, registration=out)[0] == 0
-    run = tracking.client().get_run(registration_of(out)["run_id"])
+    run = connection.client().get_run(registration_of(out)["run_id"])
     assert run.info.run_id != elsewhere
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"epochs": "1"}, {"loss": 0.5})
 
@@ -262,13 +262,13 @@ def test_two_at_once_end_with_one_version(bundle, report, splits, tmp_path) -> N
     assert [(process.returncode, error) for process, error in zip(started, errors, strict=True)] == [(0, "")] * 2
     assert list(versions()) == [1]
     assert {registration_of(folder)["version"] for folder in outs} == {1}
-    assert ledger.aliases(tracking.client(), "tiny") == {"challenger": 1}
+    assert ledger.aliases(connection.client(), "tiny") == {"challenger": 1}
 
 
 def test_who_created_second_takes_the_first(bundle, report, splits, out, run_step) -> None:
     """Both looked, found none, and created: the order of events that two processes at once can have."""
     assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
-    server = tracking.client()
+    server = connection.client()
     first = server.get_model_version("tiny", "1")
     kept = registry.create_version(
         server,
@@ -286,7 +286,7 @@ def test_who_created_second_takes_the_first(bundle, report, splits, out, run_ste
 def test_a_second_version_goes_with_the_model_that_was_logged_for_it(bundle, report, splits, out, run_step) -> None:
     """As after the race above, where each process has logged the bundle for itself."""
     assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
-    server = tracking.client()
+    server = connection.client()
     first = server.get_model_version("tiny", "1")
     source, model_id = log_bundle(server, bundle, artifacts.read_manifest(bundle), first.run_id)
     described = {"run_id": first.run_id, "tags": first.tags, "description": first.description}

@@ -267,7 +267,7 @@ def test_a_dead_tracking_server_costs_one_line(
 ) -> None:
     from mlflow import MlflowClient
 
-    from fineline.tracking import Journal
+    from fineline.journal import Journal
 
     alive = os.environ["MLFLOW_TRACKING_URI"]
     with socket.socket() as free:

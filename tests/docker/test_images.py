@@ -9,7 +9,7 @@ import pytest
 from components._image import image
 from fineline import __version__
 from pipelines import blocks
-from pipelines.compile import package
+from pipelines.compiler import package
 from tests.conftest import PROJECT
 from tests.docker.imports import NOT_CALLED, modules, packages
 
@@ -142,7 +142,7 @@ def test_the_serve_image_holds_the_one_command() -> None:
 
 def test_the_client_image_compiles_and_says_that_no_server_answers() -> None:
     assert locked("client").stdout.startswith("usage: fineline submit")
-    compiled = "import sys; from pipelines import compile, blocks; sys.stdout.write(compile.package(*blocks.read()))"
+    compiled = "import sys; from pipelines import blocks, compiler; sys.stdout.write(compiler.package(*blocks.read()))"
     done = locked("client", "python", "-c", compiled)
     assert (done.returncode, done.stdout) == (0, package(*blocks.read(file=PROJECT / "params.yaml"))), done.stderr
     for command in (["submit", "--pipeline=retraining"], ["schedule", "list"]):

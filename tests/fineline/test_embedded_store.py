@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, ledger, tracking
+from fineline import artifacts, connection, ledger
 from tests.conftest import PROJECT, files_of
 from tests.registering import write_report
 from tests.word_bundle import answers_of, word_rows, write_word_bundle, write_word_splits
@@ -18,7 +18,7 @@ ROWS = word_rows(60)
 IN_A_PROJECT = """
 import json, sys, tempfile
 from pathlib import Path
-from fineline import artifacts, fetch, tracking
+from fineline import artifacts, connection, fetch
 from fineline.step import quiet_libraries
 from tests.registering import register_bundle
 
@@ -26,7 +26,7 @@ quiet_libraries()
 for bundle in sys.argv[1:]:
     register_bundle("tiny", Path(bundle))
 found = {}
-for version in tracking.client().search_model_versions("name='tiny'"):
+for version in connection.client().search_model_versions("name='tiny'"):
     with tempfile.TemporaryDirectory() as folder:
         bundle = fetch.download(fetch.find(f"models:/tiny/{version.version}"), Path(folder))
         found[version.version] = artifacts.read_manifest(bundle).digest
@@ -85,16 +85,16 @@ def test_artifacts_go_beside_the_database_from_whatever_folder(tmp_path: Path, m
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     run_id = ledger.new_run("test")
-    tracking.client().log_text(run_id, "text", "note.txt")
+    connection.client().log_text(run_id, "text", "note.txt")
     assert list(elsewhere.iterdir()) == []
     assert [path.parent.parent.parent.parent for path in tmp_path.rglob("note.txt")] == [tmp_path / "mlruns"]
 
 
 def test_what_lies_in_another_folder_on_purpose_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "large" / "mlruns" / "7"
-    client = tracking.client()
+    client = connection.client()
     experiment = client.create_experiment("large", artifact_location=str(place))
     run_id = client.create_run(experiment).info.run_id
     client.log_text(run_id, "text", "note.txt")
-    assert tracking.client().get_experiment(experiment).artifact_location == str(place)
-    assert Path(tracking.client().download_artifacts(run_id, "note.txt")).read_text() == "text"
+    assert connection.client().get_experiment(experiment).artifact_location == str(place)
+    assert Path(connection.client().download_artifacts(run_id, "note.txt")).read_text() == "text"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.errors import ResourceError, UsageError
 from fineline.fetch import Version, alias, download, find, open_model
 from tests.conftest import files_of
@@ -33,7 +33,7 @@ def test_what_is_registered_is_found_downloaded_and_compared(bundle: Path, tmp_p
     register(bundle, "tiny")
     register(bundle, "tiny", bundle_sha256="f" * 64)
     register(bundle, "tiny", bundle_sha256="")
-    tracking.client().set_registered_model_alias("tiny", "champion", "1")
+    connection.client().set_registered_model_alias("tiny", "champion", "1")
     sha256 = artifacts.read_manifest(bundle).digest.removeprefix("sha256:")
     assert find("models:/tiny@champion") == find("models:/tiny/1") == Version("tiny", "1", sha256)
     (tmp_path / "one").mkdir()
@@ -51,7 +51,7 @@ def test_what_is_registered_is_found_downloaded_and_compared(bundle: Path, tmp_p
     with pytest.raises(ResourceError, match="its tag says ffffffffffff"):
         download(find("models:/tiny/2"), tmp_path / "two")
 
-    stored = Path(tracking.client().get_model_version_download_uri("tiny", "1")) / "artifacts" / "bundle"
+    stored = Path(connection.client().get_model_version_download_uri("tiny", "1")) / "artifacts" / "bundle"
     manifest = json.loads((stored / "manifest.json").read_text())
     (stored / "tokenizer.json").write_text((stored / "tokenizer.json").read_text() + " ")
     with pytest.raises(ResourceError, match="is missing or damaged"):

@@ -16,9 +16,10 @@ from components.decide import facts as looking
 from components.decide.params import Params
 from components.decide.step import run as decide
 from components.train import lineage
-from fineline import argo, artifacts, finish, ledger, tracking
+from fineline import argo, artifacts, connection, finish, ledger
 from fineline.finish import CANCELED, FAILED, SAID_NO, SUCCEEDED, UNKNOWN
-from fineline.tracking import CONTINUED_TAG, GATE_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.journal import Journal, go_on
+from fineline.tags import CONTINUED_TAG, GATE_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from tests import recorded
 from tests.components.conftest import empty_store, ready_store  # noqa: F401
 from tests.conftest import make_rows, write_dataset
@@ -56,7 +57,7 @@ class Nights:
         model = self.folder / "model"
         path, data = model / artifacts.EVENTS, artifacts.read_manifest(self.splits)
         if killed:
-            journal = tracking.Journal(path)
+            journal = Journal(path)
             journal.run(lineage.run_name(data), {}, lineage.tags(data), lineage.datasets(data))
             assert journal.send()
         else:
@@ -69,7 +70,7 @@ class Nights:
         self.patch.setenv(PIPELINE_RUN, night)
         folder = self.folder / f"report-{night}"
         folder.mkdir()
-        journal = tracking.go_on(self.folder / "model", folder)
+        journal = go_on(self.folder / "model", folder)
         journal.tags({GATE_TAG: gate})
         assert journal.send()
 
@@ -99,7 +100,7 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube
 
 
 def runs() -> list[Any]:
-    return list(looking.runs(tracking.client(), ""))
+    return list(looking.runs(connection.client(), ""))
 
 
 def statuses() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fineline import ledger, registry, tracking
+from fineline import connection, ledger, registry
 from fineline.errors import UsageError
 from tests.mlflow_server import Server, running
 
@@ -23,7 +23,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def client(mlflow_server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
-    return tracking.client()
+    return connection.client()
 
 
 @pytest.fixture

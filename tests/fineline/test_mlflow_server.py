@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from fineline import ledger, mlflow_server, registry, tracking
+from fineline import connection, ledger, mlflow_server, registry
 from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
-from fineline.tracking import Journal
+from fineline.journal import Journal
 from pipelines.cli import main
 from tests.conftest import PROJECT, make_rows, write_splits
 from tests.mlflow_server import Server, running
@@ -62,7 +62,7 @@ def raised(work: Callable[[], Any]) -> FinelineError:
 
 
 def ask() -> None:
-    tracking.client().search_experiments()
+    connection.client().search_experiments()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_was_deleted_is_named_with_the_command_that_brings_it_back(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    client = tracking.client()
+    client = connection.client()
     journal = Journal(tmp_path / "events.jsonl")
     journal.run("train", {}, {}, [])
     run_id = journal.close()
@@ -182,11 +182,11 @@ def test_what_was_deleted_is_named_with_the_command_that_brings_it_back(
     assert later.send()
 
     client.delete_experiment(experiment)
-    error = raised(lambda: client.create_run(tracking.experiment_id(client, "fineline")))
+    error = raised(lambda: client.create_run(connection.experiment_id(client, "fineline")))
     assert error.what == f"the experiment {experiment} of the MLflow tracking server {server.uri} was deleted"
     assert f"'mlflow experiments restore --experiment-id {experiment}'" in error.hint
     client.restore_experiment(experiment)
-    assert client.create_run(tracking.experiment_id(client, "fineline"))
+    assert client.create_run(connection.experiment_id(client, "fineline"))
 
     for work in (lambda: client.get_run("f" * 32), lambda: client.create_run("999999")):
         error = raised(work)
@@ -239,7 +239,7 @@ def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatc
     assert f"no model tiny is registered in {elsewhere}" in capfd.readouterr().err
     splits = write_splits(tmp_path / "splits", make_rows(60))
     version = register_bundle("tiny", bundle, splits)
-    ledger.move(tracking.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
+    ledger.move(connection.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
     assert main(["status", "--name", "tiny"]) == 0
     assert main(["predict", "--model", "models:/tiny@champion", "my card"]) == 0
     assert "champion    version 1" in capfd.readouterr().out
@@ -266,7 +266,7 @@ def test_a_tag_that_was_edited_by_hand(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     version = register_bundle("tiny", bundle)
-    client = tracking.client()
+    client = connection.client()
     if tag == ledger.RUN_TAG:
         client.set_registered_model_tag("tiny", tag, text)
     else:

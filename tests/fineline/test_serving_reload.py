@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from fineline import artifacts, tracking
+from fineline import artifacts, connection
 from fineline.bundle import open_bundle, predict
 from tests import mlflow_server
 from tests.serving import Server, register, serving, until, variant
@@ -28,7 +28,7 @@ def client(registry: mlflow_server.Server, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    return tracking.client()
+    return connection.client()
 
 
 class Load:

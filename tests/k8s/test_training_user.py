@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from fineline import artifacts, finish, ledger, registry, tracking
+from fineline import artifacts, connection, finish, ledger, registry
 from fineline.artifacts import EVENTS
 from fineline.errors import ResourceError
+from fineline.tags import PIPELINE_RUN
 from pipelines.cli import main
 from tests.conftest import make_rows, write_dataset
 from tests.k8s.mlflow_pod import POSTGRES, TRAINING, Server, make_user, pod, postgres
@@ -80,14 +81,14 @@ def step(run_step: Callable[..., tuple[int, str, str]]) -> Callable[..., Path]:
 
 
 def served(name: str) -> dict[str, int]:
-    return ledger.aliases(tracking.client(), name)
+    return ledger.aliases(connection.client(), name)
 
 
 @pytest.mark.usefixtures("as_training")
 def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tmp_path, monkeypatch) -> None:
     trained = step("train", {"model": str(pretrained), **TINY}, splits=splits, model=tmp_path / "model")
     run_id = artifacts.read_run_id(trained)
-    client = tracking.client()
+    client = connection.client()
     assert client.get_run(run_id).data.tags["fineline.digest.train"] == artifacts.read_manifest(trained).digest
     assert "trained" in {entry.path for entry in client.list_artifacts(run_id)}
 
@@ -118,7 +119,7 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     assert [(line["from"], line["to"]) for line in moves] == [(None, 1), (1, 2), (2, 3), (3, 2), (2, 3)]
     assert fineline("history").count("training") >= 5
 
-    monkeypatch.setenv(tracking.PIPELINE_RUN, "nightly-1")
+    monkeypatch.setenv(PIPELINE_RUN, "nightly-1")
     rows = write_dataset(tmp_path / "clean", make_rows(150).assign(id=lambda rows: "new " + rows["id"]))
     decided = step(
         "decide", {"name": "tiny", "min_new_rows": 1, "cooldown_hours": 0}, dataset=rows, decision=tmp_path / "d"
@@ -160,7 +161,7 @@ def test_bundles_come_through_the_server_and_never_from_its_store(server, store,
 
 @pytest.mark.usefixtures("as_training")
 def test_who_may_not_is_told_what_to_ask_for(server, fineline, tmp_path, monkeypatch, capfd) -> None:
-    own = tracking.client()
+    own = connection.client()
     run = own.create_run(own.create_experiment("guarded"))
     own.create_registered_model("guarded", tags={ledger.RUN_TAG: run.info.run_id})
     make_user(server, ("reader", "thirteen or more"))
@@ -171,7 +172,7 @@ def test_who_may_not_is_told_what_to_ask_for(server, fineline, tmp_path, monkeyp
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "thirteen or more")
     assert "nothing serves yet" in fineline("status", "--name", "guarded")  # by the default permission
-    client, run_id = tracking.client(), run.info.run_id
+    client, run_id = connection.client(), run.info.run_id
     (tmp_path / "file").write_text("text")
     writes = {
         "runs/create is not permitted": ("experiment", lambda: client.create_run(run.info.experiment_id)),

@@ -5,8 +5,8 @@ import functools
 import pytest
 
 from pipelines import blocks
-from pipelines.compile import PIPELINES
-from pipelines.summary import STEPS
+from pipelines.blocks import STEPS
+from pipelines.compiler import PIPELINES
 from tests.conftest import PROJECT
 from tests.pipelines.cache_key import Cluster, Says
 

@@ -16,7 +16,7 @@ from fineline import delivery, source_version, step
 from fineline.errors import UsageError
 from fineline.params import StepParams
 from pipelines import blocks
-from pipelines.compile import LARGEST_ARGUMENT, LARGEST_AROUND, package, retraining_package
+from pipelines.compiler import LARGEST_ARGUMENT, LARGEST_AROUND, package, retraining_package
 from pipelines.settings import Cluster
 from tests.conftest import PROJECT
 from tests.fineline.test_delivery import TEXTS

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pipelines import doctor
+from pipelines.blocks import STEPS
 from pipelines.cli import main
-from pipelines.summary import STEPS
 from tests.conftest import PROJECT
 
 

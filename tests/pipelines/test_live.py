@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines.summary import STEPS
+from pipelines.blocks import STEPS
 from tests.conftest import PROJECT
 from tests.terminal import shown
 

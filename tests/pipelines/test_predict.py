@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fineline import ledger, registry, tracking
+from fineline import connection, ledger, registry
 from fineline.bundle import open_bundle, predict
+from fineline.journal import Journal
 from pipelines.cli import COMMANDS, main
 from pipelines.tables import ROWS_AT_ONCE
 from tests.conftest import files_of, make_rows
@@ -416,10 +417,10 @@ def test_a_registered_model(bundle, expected, tmp_path, monkeypatch) -> None:
     from fineline.artifacts import read_manifest
 
     monkeypatch.chdir(tmp_path)
-    journal = tracking.Journal(tmp_path / "events.jsonl")
+    journal = Journal(tmp_path / "events.jsonl")
     journal.run("train", {}, {}, [])
     run_id = journal.close("FINISHED")
-    server = tracking.client()
+    server = connection.client()
     source, model_id = log_bundle(server, bundle, read_manifest(bundle), run_id)
     tags = {"bundle_sha256": read_manifest(bundle).digest.removeprefix("sha256:")}
     version = registry.create_version(

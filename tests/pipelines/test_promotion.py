@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.promote import promotion, test_set
-from fineline import ledger, registry, tracking
+from fineline import connection, ledger, registry
 from fineline.tasks import get_task
 from pipelines.cli import main
 from tests.mlflow_server import Server, running
@@ -54,7 +54,7 @@ def name(mlflow_server: Server, bundles, request, monkeypatch, tmp_path: Path) -
     made, splits = bundles
     for quality in ("weak", "better", "best"):
         register_bundle(name, made[quality], splits)
-    server = tracking.client()
+    server = connection.client()
     test_set.join(server, name, get_task("single_label"), TEST, "the test")
     ledger.move(server, name, registry.CHAMPION, 1, verdict="promote", reason="first")
     monkeypatch.chdir(tmp_path)
@@ -76,11 +76,11 @@ def fineline(name: str, capfd: pytest.CaptureFixture[str]) -> Fineline:
 
 
 def champion(name: str) -> int | None:
-    return ledger.aliases(tracking.client(), name).get(registry.CHAMPION)
+    return ledger.aliases(connection.client(), name).get(registry.CHAMPION)
 
 
 def lines(name: str) -> list[tuple[int | None, int, str]]:
-    found = ledger.read(tracking.client(), name)
+    found = ledger.read(connection.client(), name)
     return [(line["from"], line["to"], line["verdict"]) for line in found if line["alias"] == registry.CHAMPION]
 
 
@@ -99,7 +99,7 @@ def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
 
 
 def test_promote_refuses_what_is_not_better_unless_forced(fineline, name) -> None:
-    ledger.move(tracking.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
+    ledger.move(connection.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
     code, out, error = fineline("promote", "--version", 2)
     assert code == 5
     assert "evidence: run" in out
@@ -112,18 +112,18 @@ def test_promote_refuses_what_is_not_better_unless_forced(fineline, name) -> Non
     assert code == 0
     assert out.splitlines()[-1].startswith("forced, the verdict was hold: ")
     assert champion(name) == 2
-    line = ledger.read(tracking.client(), name)[-1]
+    line = ledger.read(connection.client(), name)[-1]
     assert (line["from"], line["to"], line["verdict"]) == (3, 2, "forced")
     assert line["reason"].startswith("3 is too large (verdict hold: ")
 
 
 @pytest.mark.parametrize("force", [(), ("--force", "--reason", "urgent")])
 def test_a_version_that_was_damaged_is_not_promoted(force, fineline, name, bundles, tmp_path) -> None:
-    version = tracking.client().get_model_version(name, "2")
-    run = tracking.client().get_run(version.run_id)
+    version = connection.client().get_model_version(name, "2")
+    run = connection.client().get_run(version.run_id)
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes((bundles[0]["better"] / "model.onnx").read_bytes() + b"x")
-    tracking.client().log_artifact(run.info.run_id, str(damaged), "model/artifacts/bundle")
+    connection.client().log_artifact(run.info.run_id, str(damaged), "model/artifacts/bundle")
     code, _, error = fineline("promote", "--version", 2, *force)
     assert code in (2, 4)
     assert "model.onnx" in error
@@ -132,7 +132,7 @@ def test_a_version_that_was_damaged_is_not_promoted(force, fineline, name, bundl
 
 def waits_for_approval(name: str, version: int = 2) -> None:
     said = {"when": "2026-01-01T00:00:00+00:00", "verdict": "promote", "reason": "superior", "champion": 1}
-    registry.note(tracking.client(), name, version, registry.WAITS, {**said, "evidence": {"run": "r", "path": "p"}})
+    registry.note(connection.client(), name, version, registry.WAITS, {**said, "evidence": {"run": "r", "path": "p"}})
 
 
 def test_approve_moves_what_waits(fineline, name) -> None:
@@ -142,7 +142,7 @@ def test_approve_moves_what_waits(fineline, name) -> None:
     assert (code, error) == (0, "")
     assert out == f"models:/{name}/2 is champion, before it 1\n"
     assert lines(name)[-1] == (1, 2, "approved")
-    assert ledger.read(tracking.client(), name)[-1]["evidence"] == {"run": "r", "path": "p"}
+    assert ledger.read(connection.client(), name)[-1]["evidence"] == {"run": "r", "path": "p"}
     code, _, error = fineline("approve", 2, "--reason", "again")
     assert code == 2
     assert "waits for nothing" in error
@@ -150,7 +150,7 @@ def test_approve_moves_what_waits(fineline, name) -> None:
 
 def test_an_approval_does_not_outlive_the_champion_it_was_about(fineline, name) -> None:
     waits_for_approval(name)
-    ledger.move(tracking.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
+    ledger.move(connection.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
     code, _, error = fineline("approve", 2, "--reason", "late")
     assert code == 2
     assert "was compared with champion 1, the champion is 3 now" in error
@@ -173,7 +173,7 @@ def test_reject_keeps_a_version_out_until_a_person_asks(fineline, name) -> None:
 
 
 def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> None:
-    server = tracking.client()
+    server = connection.client()
     for version in (2, 3):
         ledger.move(server, name, registry.CHAMPION, version, verdict="promote", reason="")
     code, out, error = fineline("rollback", "--reason", "complaints")
@@ -191,7 +191,7 @@ def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> 
 
 
 def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> None:
-    server = tracking.client()
+    server = connection.client()
     ledger.move(server, name, registry.CHAMPION, 3, verdict="promote", reason="")
     config = json.loads((bundles[0]["better"] / "bundle.json").read_text())
     sick = tmp_path / "bundle.json"
@@ -206,7 +206,7 @@ def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> 
 
 
 def test_an_alias_moved_by_hand_is_seen_and_settled(fineline, name) -> None:
-    tracking.client().set_registered_model_alias(name, registry.CHAMPION, "3")
+    connection.client().set_registered_model_alias(name, registry.CHAMPION, "3")
     assert "astray      champion is at version 3, the ledger says 1" in fineline("status")[1]
     code, _, error = fineline("promote", "--version", 2)
     assert code == 2
@@ -221,7 +221,7 @@ def test_history_and_status_tell_it_all(fineline, name) -> None:
     out = fineline("history", "--alias", "champion")[1].splitlines()
     assert [line.split()[3:5] for line in out[1:]] == [["-", "1"], ["1", "3"]]
     shown = [json.loads(line) for line in fineline("history", "--json")[1].splitlines()]
-    assert shown == ledger.read(tracking.client(), name)
+    assert shown == ledger.read(connection.client(), name)
     status = fineline("status")[1]
     assert status.startswith("champion    version 3 since ")
     assert "promote: superior in accuracy" in status

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from components.decide.params import Params
-from fineline import artifacts, finish, ledger, tracking
+from fineline import artifacts, connection, finish, ledger
+from fineline.tags import DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from pipelines import blocks, client, follow, local, submit
 from pipelines.cli import main
-from pipelines.compile import PIPELINES, package, retraining_package
+from pipelines.compiler import PIPELINES, package, retraining_package
 from tests.conftest import PROJECT, make_rows
 from tests.pipelines.kubeflow_server import KubeflowServer
 from tests.project import TINY, make_project
@@ -206,7 +207,7 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
 
     def trigger(number: int) -> tuple[set[str], str, str]:
         """The tasks that ran, and what monitor and decide said."""
-        environment = {tracking.PIPELINE_RUN: f"run-{number}"}
+        environment = {PIPELINE_RUN: f"run-{number}"}
         runner = local.Runner(False, environment, {})
         arguments = {"checkpoints": str(project / ".fineline" / "checkpoints")}
         folder = project / ".fineline" / "runs" / str(number)
@@ -229,15 +230,15 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
     ran, _, reason = trigger(3)
     assert ran == always | training
     assert reason.startswith("retrain: 50 new rows (30 needed)")
-    server = tracking.client()
+    server = connection.client()
     assert ledger.aliases(server, "tiny")["challenger"] == 2
     found = server.search_runs([server.get_experiment_by_name("fineline").experiment_id])
-    decisions = {run.data.tags[tracking.PIPELINE_RUN_TAG]: run for run in found if run.info.run_name.startswith("dec")}
+    decisions = {run.data.tags[PIPELINE_RUN_TAG]: run for run in found if run.info.run_name.startswith("dec")}
     assert [decisions[f"run-{n}"].data.tags["fineline.decision"] for n in (1, 2, 3)] == [
         "retrain",
         "skipped",
         "retrain",
     ]
     assert {run.info.status for run in found} == {"FINISHED"}
-    trainings = [run for run in found if tracking.DATA_TAG in run.data.tags]
+    trainings = [run for run in found if DATA_TAG in run.data.tags]
     assert [run.data.tags[finish.STATE_TAG] for run in trainings] == ["succeeded"] * 2

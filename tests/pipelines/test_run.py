@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fineline import tracking
+from fineline import connection
 from fineline.artifacts import read_manifest
 from pipelines import run as run_command
 from pipelines.cli import main
@@ -39,7 +39,7 @@ def runs(project: Path) -> dict[str, dict[str, str]]:
     from mlflow import MlflowClient
 
     server = MlflowClient(f"sqlite:///{project}/mlflow.db")
-    experiment = server.get_experiment_by_name(tracking.DEFAULT_EXPERIMENT)
+    experiment = server.get_experiment_by_name(connection.DEFAULT_EXPERIMENT)
     found = server.search_runs([experiment.experiment_id])
     return {run.info.run_name: {"state": run.info.status, **run.data.tags} for run in found}
 

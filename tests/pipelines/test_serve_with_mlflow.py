@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from fineline import tracking
+from fineline import connection
 from fineline.bundle import open_bundle, predict
 from tests.mlflow_server import free_port
 from tests.serving import register, serving, until
@@ -23,7 +23,7 @@ def test_mlflow_and_fineline_answer_the_same(bundle: Path, tmp_path: Path, monke
         "PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     )  # mlflow calls uvicorn by its name
     register(bundle, "tiny")
-    tracking.client().set_registered_model_alias("tiny", "champion", "1")
+    connection.client().set_registered_model_alias("tiny", "champion", "1")
     wanted = predict(open_bundle(bundle), TEXTS)
     port = free_port()
     command = f"{sys.executable} -m mlflow models serve -m models:/tiny@champion --env-manager local --workers 1 --port {port}"

@@ -10,7 +10,7 @@ import yaml
 from fineline.errors import UsageError
 from pipelines import blocks, client, packages
 from pipelines.cli import main
-from pipelines.compile import package, version_name
+from pipelines.compiler import package, version_name
 from tests.conftest import PROJECT
 from tests.pipelines.kubeflow_server import KubeflowServer
 

@@ -10,9 +10,9 @@ import pytest
 
 from fineline import argo
 from pipelines import follow
+from pipelines.blocks import STEPS
 from pipelines.cli import main
 from pipelines.client import KUBE_CONTEXT
-from pipelines.summary import STEPS
 from tests import recorded
 from tests.kubernetes_server import WORKFLOWS, KubernetesServer
 from tests.pipelines.kubeflow_server import KubeflowServer

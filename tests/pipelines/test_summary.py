@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fineline import artifacts
+from pipelines.blocks import STEPS
 from pipelines.cli import main
-from pipelines.summary import STEPS, summary
+from pipelines.summary import summary
 
 SUMMARIES = {
     "pin": "source: 1 file, sha256 0123456789ab",

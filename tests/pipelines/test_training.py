@@ -10,9 +10,9 @@ import yaml
 
 from fineline.errors import UsageError
 from pipelines import blocks
+from pipelines.blocks import STEPS
 from pipelines.cli import main
-from pipelines.compile import package, version_name
-from pipelines.summary import STEPS
+from pipelines.compiler import package, version_name
 from tests.conftest import PROJECT
 
 GOLDEN = Path(__file__).with_name("training.golden.yaml")

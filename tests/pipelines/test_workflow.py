@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines import blocks
-from pipelines.compile import package
+from pipelines.compiler import package
 from tests.conftest import PROJECT
 from tests.pipelines.cluster_model import retry_inputs
 

@@ -5,7 +5,6 @@ with a copy of its input's. What the server did not take is sent by the next ste
 """
 
 import json
-import logging
 import os
 import shutil
 import sys
@@ -14,131 +13,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from fineline import embedded_store, mlflow_server, patience
+from fineline import connection, patience
 from fineline.artifacts import EVENTS
-from fineline.errors import FinelineError, ResourceError, UsageError
+from fineline.errors import FinelineError
+from fineline.tags import CONTINUED_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 
-DEFAULT_URI = "sqlite:///mlflow.db"
-DEFAULT_EXPERIMENT = "fineline"
-PIPELINE_RUN = "FINELINE_PIPELINE_RUN"
-"""Environment variable with the id of the orchestrator's run; MLflow runs carry it as a tag."""
-PIPELINE_RUN_TAG = "fineline.pipeline_run"
-CONTINUED_TAG = "fineline.continued_in"
-"""Tag of a training with the pipeline's run that went on with it, where another one began it: from a checkpoint or a cache."""
-DATA_TAG = "fineline.data_digest"
-"""Tag that every training has, and no other run."""
-GATE_TAG = "fineline.gate"
-"""Tag of a training with evaluate's verdict, passed or failed."""
-DECISION_TAG, REASON_TAG = "fineline.decision", "fineline.reason"
-"""Tags of a decision whether to train: RETRAIN or SKIPPED, and why."""
-RETRAIN, SKIPPED = "retrain", "skipped"
-
-_LOGS = {
-    "mlflow": logging.WARNING,
-    "mlflow.store.db.utils": logging.CRITICAL,
-    "alembic": logging.WARNING,
-    "urllib3": logging.ERROR,
-}
 _SECONDS_BETWEEN_SENDS = 3.0
 _SECONDS_TO_SEND = 20.0
 _SECONDS_TO_SEND_LOCALLY = 120.0  # a new SQLite file needs 13 s on a busy machine, and is never a server that is down
 _SECONDS_TO_SEND_AGAIN = 4.0
 _METRICS_AT_ONCE = 500
 _TAGS_AT_ONCE = 100  # MLflow refuses more parameters or tags in one request
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here. Raises UsageError for what MLflow would print or cannot use."""
-    return _address("MLFLOW_TRACKING_URI") or DEFAULT_URI
-
-
-def registry_uri() -> str:
-    """MLFLOW_REGISTRY_URI, where the registry lies elsewhere; else `tracking_uri()`."""
-    return _address("MLFLOW_REGISTRY_URI") or tracking_uri()
-
-
-def shown_registry() -> str:
-    """`registry_uri()` for people, without what may be secret in it."""
-    return mlflow_server.shown(registry_uri())
-
-
-def need_registry() -> None:
-    """Raises ResourceError where the registry is a SQLite file that is not there: MLflow would make an empty one."""
-    uri = registry_uri()
-    if uri.startswith("sqlite") and not (store := mlflow_server.sqlite_file(uri)).is_file():
-        raise ResourceError(
-            f"there is no model registry here: {store} does not exist",
-            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
-        )
-
-
-def _address(variable: str) -> str:
-    uri = os.environ.get(variable, "")
-    try:
-        parts = urlsplit(uri)
-        parts.port  # noqa: B018  reading it is the check
-    except ValueError as error:
-        raise UsageError(f"{variable} is no address ({error})", f"use {DEFAULT_URI} or a server's address") from None
-    web = parts.scheme in ("http", "https")
-    if web and ("@" in parts.netloc or parts.query):
-        raise UsageError(
-            f"{variable} holds a {'query' if parts.query else 'user name or password'}, which MLflow would print",
-            "put them in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        )
-    if web and not parts.hostname:
-        raise UsageError(f"{variable} names no host ({uri})", "write it like http://mlflow.example.com:5000")
-    if uri and parts.scheme in ("", "file"):
-        raise UsageError(
-            f"MLflow no longer keeps runs in a folder ({uri})", f"use {DEFAULT_URI} or a server's http(s) address"
-        )
-    return uri
-
-
-def experiment() -> str:
-    """Name of the experiment that runs go to: MLFLOW_EXPERIMENT_NAME, or fineline."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
-
-
-def experiment_id(server: Any, name: str) -> str:
-    """The id of the experiment `name`, which is made when there is none."""
-    from mlflow.exceptions import MlflowException
-
-    found = server.get_experiment_by_name(name)
-    if found is None:
-        try:
-            made = server.create_experiment(name)
-        except MlflowException:  # another process made it in between
-            found = server.get_experiment_by_name(name)
-        else:
-            if tracking_uri().startswith("sqlite"):  # MLflow takes the folder that this process is in
-                embedded_store.settle(mlflow_server.sqlite_file(tracking_uri()))
-            return made
-    return found.experiment_id
-
-
-def client() -> Any:
-    """An MlflowClient of `tracking_uri()` and `registry_uri()`, which both answer. Raises FinelineError when one does not."""
-    from mlflow import MlflowClient
-
-    # MLflow logs what it then raises, with a traceback; urllib3 each try that fails.
-    for name, level in _LOGS.items():
-        logging.getLogger(name).setLevel(level)
-    try:
-        for uri in dict.fromkeys((tracking_uri(), registry_uri())):
-            mlflow_server.probe(uri)
-            if uri.startswith("sqlite"):
-                embedded_store.settle(mlflow_server.sqlite_file(uri))
-            server = MlflowClient(uri)  # opens the store at `uri`, so that what it raises is raised here
-    except Exception as error:
-        raise explained(error) from error
-    return server if uri == tracking_uri() else MlflowClient(tracking_uri())
-
-
-def explained(error: Exception) -> FinelineError:
-    """What to raise when the server or the registry was needed and `error` came instead."""
-    return mlflow_server.explained(error, tracking_uri(), registry_uri())
 
 
 class Journal:
@@ -179,7 +65,12 @@ class Journal:
         if pipeline_run := os.environ.get(PIPELINE_RUN):
             tags[PIPELINE_RUN_TAG] = pipeline_run
         self._append(
-            kind="run", name=name, experiment=experiment(), params=dict(params), tags=tags, datasets=list(datasets)
+            kind="run",
+            name=name,
+            experiment=connection.experiment(),
+            params=dict(params),
+            tags=tags,
+            datasets=list(datasets),
         )
 
     def goes_on(self) -> None:
@@ -206,7 +97,7 @@ class Journal:
 
     def flush(self) -> bool:
         """Sends what is new, waiting a bounded time (20 s, 4 s once the server failed); False when it was not all taken."""
-        seconds = _SECONDS_TO_SEND_LOCALLY if tracking_uri().startswith("sqlite") else _SECONDS_TO_SEND
+        seconds = _SECONDS_TO_SEND_LOCALLY if connection.tracking_uri().startswith("sqlite") else _SECONDS_TO_SEND
         if self._failure:
             seconds = _SECONDS_TO_SEND_AGAIN
         done: list[bool] = []
@@ -243,7 +134,7 @@ class Journal:
 
     def _failed(self, error: Exception) -> None:
         if not self._failure:
-            self._failure = explained(error).what
+            self._failure = connection.explained(error).what
             print(
                 f"tracking: {self._failure}; figures are kept in {self.path.name} and sent later",
                 file=sys.stderr,
@@ -274,7 +165,7 @@ class Journal:
         new = [event for event in self.events[self._sent : upto] if event["kind"] != "sent"]
         if not new:
             return
-        server = client()
+        server = connection.client()
         metrics: list[Any] = []
         tags: list[Any] = []
         for event in new:
@@ -315,11 +206,11 @@ def log_files(run_id: str, files: Sequence[tuple[str, Path]]) -> None:
 
     def log() -> None:
         try:
-            server = client()
+            server = connection.client()
             for folder, file in files:
                 server.log_artifact(run_id, str(file), folder)
         except Exception as error:
-            raise explained(error) from error
+            raise connection.explained(error) from error
 
     try:
         patience.patient(log, "tracking", patience.WAITS[:1])
@@ -329,7 +220,7 @@ def log_files(run_id: str, files: Sequence[tuple[str, Path]]) -> None:
 
 def _create_run(server: Any, event: dict[str, Any]) -> str:
     """Creates the run of a `run` event; gives its id."""
-    experiment_of_run = experiment_id(server, event["experiment"])
+    experiment_of_run = connection.experiment_id(server, event["experiment"])
     return server.create_run(experiment_of_run, start_time=event["time"], run_name=event["name"]).info.run_id
 
 
