@@ -112,7 +112,7 @@ def serve_with_flask(model: Path, port: int) -> None:
 
 def _fineline(bundle: Path, stack: ExitStack, *more: str) -> Server:
     port = _free_port()
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "--model", str(bundle), "--port", str(port)]
+    command = [sys.executable, "-m", "cli", "serve", "--model", str(bundle), "--port", str(port)]
     return Server(f"http://127.0.0.1:{port}/predict", lambda text: {"texts": [text]}, _start([*command, *more], stack))
 
 

@@ -1,0 +1,1 @@
+"""What runs on Kubeflow Pipelines: the two DAGs, their parameters and places, compiler, client and local runner."""

@@ -28,7 +28,7 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is not to be imported")
 
 sys.meta_path.insert(0, Refuse())
-from pipelines.cli import main
+from cli.__main__ import main
 sys.exit(main())
 """
 SECONDS = 180

@@ -52,7 +52,7 @@ model = mlflow.pyfunc.load_model("models:/tiny/1")
 assert model.predict(["my card"])[0].label
 time.sleep(3)
 """
-FINELINE = [sys.executable, "-m", "pipelines.cli"]
+FINELINE = [sys.executable, "-m", "cli"]
 STAGES = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PROGRAMS = {
     **{name: shlex.split(stage["cmd"].replace("${python}", sys.executable)) for name, stage in STAGES.items()},

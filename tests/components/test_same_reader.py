@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cli.__main__ import main
 from components.monitor import recent
 from components.monitor.params import Params as MonitorParams
 from fineline.errors import FinelineError
-from pipelines.cli import main
 from tests.components.conftest import JSONL, Ingest, quarantined
 from tests.conftest import PROJECT
 from tests.word_bundle import LABELS, write_word_bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import PROJECT
 
-OURS = ("fineline", "components", "pipelines")
+OURS = ("fineline", "components", "pipelines", "cli")
 
 NOT_CALLED = {
     "data": {"torch", "transformers", "safetensors"},
@@ -28,10 +28,10 @@ may lie too, which says what is not installed."""
 def modules(name: str) -> dict[str, Path]:
     """Dotted name to file of the modules of a step (not component.py), of serve or of client, and of all they import of ours."""
     if name == "serve":
-        waiting = ["pipelines.cli", "pipelines.serve"]
+        waiting = ["cli.__main__", "cli.serve"]
     elif name == "client":
         blocks = (PROJECT / "components").glob("*/params.py")  # imported by their names
-        waiting = [f"pipelines.{command}" for command in ("cli", "compile", "submit", "schedule")]
+        waiting = [f"cli.{command}" for command in ("__main__", "compile", "submit", "schedule")]
         waiting += [f"components.{path.parent.name}.params" for path in blocks]
     else:
         files = (PROJECT / "components" / name).glob("*.py")

@@ -133,9 +133,9 @@ def test_the_mlflow_image_serves_with_basic_auth_to_postgresql_and_s3() -> None:
 
 def test_the_serve_image_holds_the_one_command() -> None:
     assert locked("serve").stdout.startswith("usage: fineline serve")
-    assert locked("serve", "ls", "components", "pipelines").stdout.split("\n\n") == [
-        "components:\n__init__.py",
-        "pipelines:\n__init__.py\ncli.py\nserve.py\n",
+    assert locked("serve", "ls", "cli", "components").stdout.split("\n\n") == [
+        "cli:\n__init__.py\n__main__.py\nserve.py",
+        "components:\n__init__.py\n",
     ]
     assert locked("serve", "python", "-c", "import torch").returncode == 1
 
@@ -146,7 +146,7 @@ def test_the_client_image_compiles_and_says_that_no_server_answers() -> None:
     done = locked("client", "python", "-c", compiled)
     assert (done.returncode, done.stdout) == (0, package(*blocks.read(file=PROJECT / "params.yaml"))), done.stderr
     for command in (["submit", "--pipeline=retraining"], ["schedule", "list"]):
-        done = locked("client", "python", "-m", "pipelines.cli", *command, "--host=http://localhost:1")
+        done = locked("client", "python", "-m", "cli", *command, "--host=http://localhost:1")
         assert (done.returncode, "does not answer" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
     assert locked("client", "python", "-c", "import torch").returncode == 1
 

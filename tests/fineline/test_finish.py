@@ -21,10 +21,10 @@ from fineline.finish import CANCELED, FAILED, SAID_NO, SUCCEEDED, UNKNOWN
 from fineline.journal import Journal, go_on
 from fineline.tags import CONTINUED_TAG, GATE_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from tests import recorded
+from tests.cli.test_submit_access import certificate
 from tests.components.conftest import empty_store, ready_store  # noqa: F401
 from tests.conftest import make_rows, write_dataset
 from tests.kubernetes_server import WORKFLOWS, KubernetesServer
-from tests.pipelines.test_submit_access import certificate
 
 NAME = "tiny"
 TONIGHT, TOMORROW = "run-tonight", "run-tomorrow"

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from cli.__main__ import main
 from fineline import connection, ledger, mlflow_server, registry
 from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
 from fineline.journal import Journal
-from pipelines.cli import main
 from tests.conftest import PROJECT, make_rows, write_splits
 from tests.mlflow_server import Server, running
 from tests.registering import register_bundle

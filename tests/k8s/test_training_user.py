@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
+from cli.__main__ import main
 from fineline import artifacts, connection, finish, ledger, registry
 from fineline.artifacts import EVENTS
 from fineline.errors import ResourceError
 from fineline.tags import PIPELINE_RUN
-from pipelines.cli import main
 from tests.conftest import make_rows, write_dataset
 from tests.k8s.mlflow_pod import POSTGRES, TRAINING, Server, make_user, pod, postgres
 from tests.private_store import PrivateStore, private_store

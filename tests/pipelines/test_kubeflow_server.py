@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import schedule
-from pipelines.cli import main
+from cli import schedule
+from cli.__main__ import main
 from tests.pipelines.kubeflow_server import KubeflowServer
 
 RECORDED = Path(__file__).parents[1] / "recorded"

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from cli import follow, submit
+from cli.__main__ import main
 from components.decide.params import Params
 from fineline import artifacts, connection, finish, ledger
 from fineline.tags import DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
-from pipelines import blocks, client, follow, local, submit
-from pipelines.cli import main
+from pipelines import blocks, client, local
 from pipelines.compiler import PIPELINES, package, retraining_package
 from tests.conftest import PROJECT, make_rows
 from tests.pipelines.kubeflow_server import KubeflowServer
@@ -179,7 +180,7 @@ def test_the_cron_job_starts_it_with_flags_that_submit_takes() -> None:
     spec = yaml.safe_load((PROJECT / "k8s" / "retraining" / "cron-job.yaml").read_text())["spec"]
     job = spec["jobTemplate"]["spec"]
     (container,) = job["template"]["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "pipelines.cli", "submit"]
+    assert container["command"] == ["python", "-m", "cli", "submit"]
     parser = argparse.ArgumentParser()
     submit.configure(parser)
     flags = parser.parse_args(container["args"])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.__main__ import main
 from fineline.errors import UsageError
 from pipelines import blocks
 from pipelines.blocks import STEPS
-from pipelines.cli import main
 from pipelines.compiler import package, version_name
 from tests.conftest import PROJECT
 

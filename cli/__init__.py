@@ -1,0 +1,1 @@
+"""What people type: the fineline command, one module per subcommand."""

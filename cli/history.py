@@ -1,0 +1,39 @@
+"""fineline history: every move of an alias, from the ledger."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from cli import registered
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("--alias", metavar="NAME", help="only moves of this alias, such as champion")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, with the evidence")
+    registered.add_name(parser)
+    parser.epilog = "examples: fineline history --alias champion\n          fineline history --json | jq .evidence"
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Prints the ledger, oldest first."""
+    from fineline import ledger, registry
+
+    with registry.server_errors():
+        server, name = registered.opened(flags)
+        lines = ledger.read(server, name)
+    chosen = [line for line in lines if flags.alias in (None, line["alias"])]
+    if flags.json:
+        sys.stdout.writelines(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in chosen)
+        return 0
+    print(f"{'when (UTC)':19}  {'alias':10}  {'from':>4}  {'to':>4}  {'who':10}  {'verdict':10}  reason")
+    for line in chosen:
+        print(_row(line))
+    return 0
+
+
+def _row(line: dict[str, Any]) -> str:
+    when = line["when"][:19].replace("T", " ")
+    before = line["from"] or "-"
+    return f"{when}  {line['alias']:10}  {before:>4}  {line['to']:>4}  {line['who']:10}  {line['verdict']:10}  {line['reason']}"

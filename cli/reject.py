@@ -1,0 +1,35 @@
+"""fineline reject: refuse a version; it waits no longer, and is not promoted without a person asking for it."""
+
+import argparse
+import datetime
+
+from cli import registered
+from fineline.errors import UsageError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("version", type=int, metavar="VERSION", help="the version to refuse")
+    registered.add_reason(parser)
+    registered.add_name(parser)
+    parser.epilog = "example: fineline reject 4 --reason 'answers refunds as complaints'"
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Writes the rejection on the version. No alias moves."""
+    from fineline import ledger, registry
+
+    reason = registered.reason(flags)
+    with registry.server_errors():
+        server, name = registered.opened(flags)
+        registry.version_of(server, name, flags.version)
+        if ledger.position(server, name, registry.CHAMPION) == flags.version:
+            raise UsageError(
+                f"version {flags.version} of {name} serves", "fineline rollback --reason ... takes it back"
+            )
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        said = {"when": when, "who": ledger.who(), "reason": reason}
+        registry.note(server, name, flags.version, registry.REJECTED, said)
+        registry.note(server, name, flags.version, registry.WAITS, None)
+    print(f"models:/{name}/{flags.version} is rejected; 'fineline promote --version {flags.version}' can lift that")
+    return 0

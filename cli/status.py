@@ -1,0 +1,141 @@
+"""fineline status: what serves, since when, on what evidence, and what waits."""
+
+import argparse
+import datetime
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from cli import registered
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    registered.add_name(parser)
+    parser.epilog = "example: fineline status"
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Prints the status. It changes nothing in the registry."""
+    from fineline import registry
+
+    with registry.server_errors():
+        server, name = registered.opened(flags)
+        found = status(server, name)
+    if flags.json:
+        print(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        for line in _lines(found):
+            print(line)
+    return 0
+
+
+def status(server: Any, name: str) -> dict[str, Any]:
+    """{name, champion, challenger, waits, rejected, test_set, astray}, JSON values.
+
+    `champion` and `challenger` are {version, line, judged, since, tags} or None: `judged` is the newest verdict on it, `since`
+    its figures on test rows that joined after it was promoted, from the newest comparison with it. `waits` and `rejected` map
+    versions to what was noted on them, `astray` lists aliases that are elsewhere than the ledger says.
+    """
+    from components.promote import test_set
+    from fineline import ledger, registry
+
+    lines = ledger.read(server, name)
+    aliases = ledger.aliases(server, name)
+    newest = {line["alias"]: line for line in lines}
+    versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
+    kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
+
+    judged = {version: registry.read_note(made, registry.VERDICT) for version, made in versions.items()}
+    newest_first = sorted(filter(None, judged.values()), key=lambda said: said["when"], reverse=True)
+
+    def held(alias: str) -> dict[str, Any] | None:
+        version = aliases.get(alias)
+        if version is None:
+            return None
+        tags = versions[version].tags
+        line = newest.get(alias)
+        return {
+            "version": version,
+            "line": line if line and line["to"] == version else None,
+            "judged": judged[version],
+            "since": next(
+                (said["since"] for said in newest_first if said["champion"] == version and said.get("since")), {}
+            ),
+            "tags": {key: tags[key] for key in kept if key in tags},
+        }
+
+    def noted(tag: str) -> dict[int, Any]:
+        notes = {version: registry.read_note(found, tag) for version, found in sorted(versions.items())}
+        return {version: said for version, said in notes.items() if said}
+
+    return {
+        "name": name,
+        "champion": held(registry.CHAMPION),
+        "challenger": held(registry.CHALLENGER),
+        "waits": noted(registry.WAITS),
+        "rejected": noted(registry.REJECTED),
+        "test_set": test_set.newest(server, name),
+        "astray": [
+            {"alias": alias, "registry": aliases.get(alias), "ledger": line["to"]}
+            for alias, line in newest.items()
+            if aliases.get(alias) != line["to"]
+        ],
+    }
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    champion, challenger = found["champion"], found["challenger"]
+    if champion is None:
+        yield "champion    none: nothing serves yet"
+    else:
+        yield from _champion(champion)
+    if challenger and (champion is None or challenger["version"] != champion["version"]):
+        judged = challenger["judged"]
+        yield f"challenger  version {challenger['version']}: {_said(judged) if judged else 'not compared yet'}"
+    for version, waits in found["waits"].items():
+        yield f"waits       version {version}: {_said(waits)}, against champion {waits['champion'] or 'none'}"
+        yield f"            fineline approve {version} --reason ... or fineline reject {version} --reason ..."
+    for version, said in found["rejected"].items():
+        yield f"rejected    version {version} by {said['who']}, {_date(said['when'])}: {said['reason']}"
+    if state := found["test_set"]:
+        yield f"test set    {state['rows']:,} rows since {_date(state['when'])}, sha256 {state['digest'][:12]}"
+    for entry in found["astray"]:
+        now = entry["registry"] or "none"
+        yield f"astray      {entry['alias']} is at version {now}, the ledger says {entry['ledger']}: a move cut short, or"
+        yield "            one outside fineline; the next promote ends the first, fineline rollback --to N the second"
+
+
+def _champion(champion: dict[str, Any]) -> Iterator[str]:
+    line, tags = champion["line"], champion["tags"]
+    if line is None:
+        yield f"champion    version {champion['version']}, moved outside the ledger"
+    else:
+        days = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(line["when"])).days
+        yield f"champion    version {champion['version']} since {_date(line['when'])} ({days} days), by {line['who']}"
+        yield f"            {line['verdict']}: {line['reason']}"
+        if run := line["evidence"].get("run"):
+            yield f"            evidence: run {run}, {line['evidence']['path']}"
+    if gain := champion["judged"].get("corrected"):
+        yield f"            gain in {gain['metric']} when promoted {_gain(gain)}, corrected for having been selected by it"
+    if since := champion["since"]:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in since.items() if name != "rows")
+        yield f"            on {since['rows']:,} test rows that joined since: {figures}"
+    dirty = ", with uncommitted changes" if tags.get("git_dirty") == "true" else ""
+    yield (
+        f"            bundle {tags.get('bundle_sha256', 'unknown')[:12]}, data {tags.get('data_digest', 'unknown')[:19]}, "
+        f"code {tags.get('git_commit', 'unknown')[:12]}{dirty}"
+    )
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    return f"{gain['gain']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
+
+
+def _said(judged: dict[str, Any]) -> str:
+    return f"{judged['verdict']}: {judged['reason']}"
+
+
+def _date(when: str) -> str:
+    return f"{when[:16].replace('T', ' ')} UTC"
