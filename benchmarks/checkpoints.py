@@ -22,8 +22,9 @@ from components.train import checkpoints, fitting, network, precision
 from components.train.params import Params
 from components.train.saving import Saving
 from components.train.warm_start import Origin
-from fineline import dataset, models
-from fineline.step import quiet_libraries
+from fineline.pretrained import models
+from fineline.rows import dataset
+from fineline.steps.command_line import quiet_libraries
 from fineline.tasks import get_task
 
 NEVER = float("inf")

@@ -21,10 +21,10 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from components.monitor import drift
 from components.monitor.params import Params
-from fineline import reference
-from fineline.bundle import Bundle, open_bundle
-from fineline.dataset import read_rows
-from fineline.reference import Features
+from fineline.bundles import reference
+from fineline.bundles.bundle import Bundle, open_bundle
+from fineline.bundles.reference import Features
+from fineline.rows.dataset import read_rows
 
 NEW_INTENTS = 12
 SHARES = (0.05, 0.1, 0.2)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from components.quantize.speed import machine
-from fineline import artifacts, dataset
-from fineline.bundle import Bundle, feed, model_files, open_bundle, run
+from fineline.artifacts import folders
+from fineline.bundles.bundle import Bundle, feed, model_files, open_bundle, run
+from fineline.rows import dataset
 from fineline.tasks import Task
 
 Engine = Callable[[Sequence[Any]], np.ndarray]  # encodings of one batch to logits (n, k)
@@ -119,7 +120,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     flags = parser.parse_args()
     for folder in (flags.model, flags.splits, *flags.bundle):
-        artifacts.read_manifest(folder)
+        folders.read_manifest(folder)
     return flags
 
 

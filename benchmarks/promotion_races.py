@@ -26,10 +26,11 @@ import pandas as pd
 from components.promote import test_set
 from components.promote.params import Params as PromoteParams
 from components.register.params import Params as RegisterParams
-from fineline import connection, ledger, registry
-from fineline.artifacts import read_manifest
-from fineline.errors import ResourceError
-from fineline.step import quiet_libraries
+from fineline.artifacts.folders import read_manifest
+from fineline.process.errors import ResourceError
+from fineline.registry import ledger, model_versions
+from fineline.steps.command_line import quiet_libraries
+from fineline.tracking import connection
 from tests.mlflow_server import postgresql, running
 from tests.word_bundle import answers_of, some, word_rows, write_report, write_word_bundle, write_word_splits
 
@@ -150,12 +151,14 @@ def _register_all(inputs: dict[str, Any]) -> None:
             registration=_registration(inputs, bundle, "shared"),
         )
     said = {"when": "", "who": "benchmark", "reason": "to see that it stays out"}
-    registry.note(connection.client(), SHARED, 4, registry.REJECTED, said)
+    model_versions.note(connection.client(), SHARED, 4, model_versions.REJECTED, said)
 
 
 def _weak_again() -> int:
     """Puts the weak version in the champion's place; gives the number of lines in the ledger."""
-    ledger.move(connection.client(), SHARED, registry.CHAMPION, 1, verdict="forced", reason="the next round begins")
+    ledger.move(
+        connection.client(), SHARED, model_versions.CHAMPION, 1, verdict="forced", reason="the next round begins"
+    )
     return len(ledger.read(connection.client(), SHARED))
 
 
@@ -194,7 +197,7 @@ def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[
     """What is wrong after a round on a model whose ledger had `before` lines, and how often the champion moved in it."""
     server = connection.client()
     found = {int(version.version): version for version in server.search_model_versions(f"name='{name}'")}
-    shas = Counter(version.tags[registry.SHA256] for version in found.values())
+    shas = Counter(version.tags[model_versions.SHA256] for version in found.values())
     sha = {path.name: read_manifest(path).digest.removeprefix("sha256:") for path in carried}
     lines = ledger.read(server, name)
     aliases = ledger.aliases(server, name)
@@ -205,8 +208,8 @@ def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[
         if not truth:
             problems.append(problem)
 
-    champion = aliases.get(registry.CHAMPION)
-    expect(champion in found and found[champion].tags[registry.SHA256] == sha["best"], f"champion {champion}")
+    champion = aliases.get(model_versions.CHAMPION)
+    expect(champion in found and found[champion].tags[model_versions.SHA256] == sha["best"], f"champion {champion}")
     if name != SHARED:
         expect(
             set(shas) == {digest for quality, digest in sha.items() if quality != "refused"}, "other bundles registered"
@@ -228,7 +231,7 @@ def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[
         )
     judged = set(test_set.fetch(server, test_set.newest(server, name))["id"])
     expect(judged == ids, f"{len(judged)} of {len(ids)} rows in the test set")
-    return problems, sum(line["alias"] == registry.CHAMPION for line in lines[before:])
+    return problems, sum(line["alias"] == model_versions.CHAMPION for line in lines[before:])
 
 
 def _flags() -> argparse.Namespace:

@@ -26,7 +26,9 @@ import requests
 
 from components.quantize.speed import machine
 from components.register.logged_model import log_bundle
-from fineline import artifacts, connection, dataset
+from fineline.artifacts import folders
+from fineline.rows import dataset
+from fineline.tracking import connection
 
 FINELINE = "fineline serve"
 MLFLOW, FLASK = "mlflow models serve", "Flask + pipeline"
@@ -120,7 +122,7 @@ def _mlflow(bundle: Path, folder: Path, stack: ExitStack) -> Server:
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     client = connection.client()
     experiment = client.create_experiment("serving", artifact_location=str(folder / "files"))
-    model, _ = log_bundle(bundle, artifacts.read_manifest(bundle), client.create_run(experiment).info.run_id)
+    model, _ = log_bundle(bundle, folders.read_manifest(bundle), client.create_run(experiment).info.run_id)
     port = _free_port()
     command = [
         sys.executable,

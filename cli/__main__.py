@@ -10,7 +10,7 @@ import signal
 import sys
 
 from fineline import __version__
-from fineline.step import guarded, quiet_libraries, terminate
+from fineline.steps.command_line import guarded, quiet_libraries, terminate
 
 COMMANDS = {
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
@@ -34,7 +34,7 @@ _BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line `argv`; gives the exit code (see fineline.errors)."""
+    """Runs the command line `argv`; gives the exit code (see fineline.process.errors)."""
     arguments = sys.argv[1:] if argv is None else argv
     called = next((argument for argument in arguments if not argument.startswith("-")), "")
     flags = _parser(called).parse_args(arguments)

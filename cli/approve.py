@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from cli import registered
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     """Moves the alias champion to the version, if the champion is still the one that it was compared with."""
     from components.promote.promotion import fetched
-    from fineline import ledger, registry
-    from fineline.bundle import open_bundle, self_test
+    from fineline.bundles.bundle import open_bundle, self_test
+    from fineline.registry import ledger, model_versions
 
     reason = registered.reason(flags)
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
-        waits = registry.noted(server, name, flags.version, registry.WAITS)
-        champion = ledger.position(server, name, registry.CHAMPION)
+        waits = model_versions.noted(server, name, flags.version, model_versions.WAITS)
+        champion = ledger.position(server, name, model_versions.CHAMPION)
         if not waits:
             raise UsageError(
                 f"version {flags.version} of {name} waits for nothing",
@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace) -> int:
             ledger.move(
                 server,
                 name,
-                registry.CHAMPION,
+                model_versions.CHAMPION,
                 flags.version,
                 expected=waits["champion"],
                 verdict="approved",
@@ -51,7 +51,7 @@ def run(flags: argparse.Namespace) -> int:
             )
         except ledger.Moved as moved:
             raise _other_champion(flags.version, waits["champion"], moved.now) from None
-        registry.note(server, name, flags.version, registry.WAITS, None)
+        model_versions.note(server, name, flags.version, model_versions.WAITS, None)
     print(f"models:/{name}/{flags.version} is champion, before it {waits['champion'] or 'none'}")
     return 0
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from pipelines import blocks, compiler
 
 

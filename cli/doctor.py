@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from fineline import connection, models
-from fineline.errors import FinelineError, UsageError
+from fineline.pretrained import models
+from fineline.process.errors import FinelineError, UsageError
+from fineline.tracking import connection
 from pipelines import blocks, client
 from pipelines.blocks import STEPS
 
 if TYPE_CHECKING:
-    from fineline.params import StepParams
+    from fineline.steps.params import StepParams
 
 PROJECT = Path(__file__).parents[1]
 
@@ -248,7 +249,7 @@ def bundled_models() -> Iterator[Finding]:
 
 def parameters(path: Path) -> Iterator[Finding]:
     """Whether the parameters of every step are valid, and data_quality looks at what train trains."""
-    from fineline.params import load_params
+    from fineline.steps.params import load_params
 
     if not path.is_file():
         yield Finding("missing", f"{path} is not here", "go to the project's folder, or name it with --params")

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cli.live import Table
-from fineline import argo
-from fineline.errors import FinelineError, Preempted
+from fineline.process.errors import FinelineError, Preempted
+from fineline.runs import argo
 from pipelines import client, kubernetes_says, run_tasks
 from pipelines.client import Server, ServerError
 from pipelines.kubernetes_says import Untold

@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Prints the ledger, oldest first."""
-    from fineline import ledger, registry
+    from fineline.registry import ledger, model_versions
 
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
         lines = ledger.read(server, name)
     chosen = [line for line in lines if flags.alias in (None, line["alias"])]

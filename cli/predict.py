@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from cli import tables
 from cli.tables import Batch
-from fineline import dataset
-from fineline.errors import DataRejected, Preempted, UsageError
-from fineline.fetch import open_model
-from fineline.locations import FORMATS, File
-from fineline.progress import progress
-from fineline.reading.quarantine import Quarantine
-from fineline.reading.records import RECORD_LIMIT, as_json, unreadable
-from fineline.reading.settings import Reading, known_encoding, one_character
+from fineline.process.errors import DataRejected, Preempted, UsageError
+from fineline.process.progress import progress
+from fineline.registry.fetch import open_model
+from fineline.rows import dataset
+from fineline.rows.quarantine import Quarantine
+from fineline.rows.records import RECORD_LIMIT, as_json, unreadable
+from fineline.rows.settings import Reading, known_encoding, one_character
+from fineline.sources.locations import FORMATS, File
 
 if TYPE_CHECKING:
-    from fineline.bundle import Bundle
+    from fineline.bundles.bundle import Bundle
 
 Answer = dict[str, Any]
 
@@ -115,7 +115,7 @@ def _reading(flags: argparse.Namespace) -> Reading:
 
 
 def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
-    from fineline.bundle import predict
+    from fineline.bundles.bundle import predict
 
     for number, text in enumerate(flags.texts, 1):
         if problem := unreadable(text):
@@ -127,7 +127,7 @@ def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
 
 
 def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
-    from fineline.bundle import predict
+    from fineline.bundles.bundle import predict
 
     if flags.out:
         if flags.out.exists() and flags.file != tables.STDIN and flags.out.samefile(flags.file):
@@ -183,7 +183,7 @@ def _labelled(
     `bundle` has one thread: batches side by side, one per core, take 0.6 of the time of all cores on one batch (int8 MiniLM
     on 2 cores).
     """
-    from fineline.bundle import predict
+    from fineline.bundles.bundle import predict
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[tuple[Batch, Future[list[Answer]]]] = deque()

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from cli import registered
-from fineline.errors import GateRejected, UsageError
+from fineline.process.errors import GateRejected, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,8 @@ def run(flags: argparse.Namespace) -> int:
     """Promotes, or raises GateRejected with the verdict."""
     from components.promote.params import Params
     from components.promote.promotion import fetched, line, promote
-    from fineline import ledger, registry
-    from fineline.params import load_params
+    from fineline.registry import ledger, model_versions
+    from fineline.steps.params import load_params
 
     if flags.force and not flags.reason:
         raise UsageError("--force needs --reason", "say why the verdict does not count; it is kept in the ledger")
@@ -41,9 +41,9 @@ def run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--out {flags.out} exists already", "give --out a folder that does not")
     reason = registered.reason(flags) if flags.force else ""
     params = load_params(Params, "promote", flags.params) if Path(flags.params).is_file() else Params.model_validate({})
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
-        version = flags.version or ledger.position(server, name, registry.CHALLENGER)
+        version = flags.version or ledger.position(server, name, model_versions.CHALLENGER)
         if not version:
             raise UsageError(f"{name} has no challenger", "name a version: --version N")
         with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fineline import connection, registry
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
+from fineline.registry import model_versions
+from fineline.tracking import connection
 
 PARAMS = "params.yaml"
 
@@ -31,7 +32,7 @@ def opened(flags: argparse.Namespace) -> tuple[Any, str]:
     name = flags.name or _name(flags.params)
     connection.need_registry()
     server = connection.client()
-    if not registry.exists(server, name):
+    if not model_versions.exists(server, name):
         raise UsageError(
             f"no model {name} is registered in {connection.shown_registry()}",
             "run the pipeline (make run), or give another --name",
@@ -41,7 +42,7 @@ def opened(flags: argparse.Namespace) -> tuple[Any, str]:
 
 def reason(flags: argparse.Namespace) -> str:
     """The reason, which must say something and fit into the ledger."""
-    from fineline.ledger import LONGEST_REASON
+    from fineline.registry.ledger import LONGEST_REASON
 
     text = " ".join((flags.reason or "").split())
     if not text:
@@ -56,6 +57,6 @@ def reason(flags: argparse.Namespace) -> str:
 def _name(params: str) -> str:
     """register.name of the parameters file; its default where the file does not exist."""
     from components.register.params import Params
-    from fineline.params import load_params
+    from fineline.steps.params import load_params
 
     return load_params(Params, "register", params).name if Path(params).is_file() else Params.model_validate({}).name

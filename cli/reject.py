@@ -4,7 +4,7 @@ import argparse
 import datetime
 
 from cli import registered
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +17,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Writes the rejection on the version. No alias moves."""
-    from fineline import ledger, registry
+    from fineline.registry import ledger, model_versions
 
     reason = registered.reason(flags)
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
-        registry.version_of(server, name, flags.version)
-        if ledger.position(server, name, registry.CHAMPION) == flags.version:
+        model_versions.version_of(server, name, flags.version)
+        if ledger.position(server, name, model_versions.CHAMPION) == flags.version:
             raise UsageError(
                 f"version {flags.version} of {name} serves", "fineline rollback --reason ... takes it back"
             )
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         said = {"when": when, "who": ledger.who(), "reason": reason}
-        registry.note(server, name, flags.version, registry.REJECTED, said)
-        registry.note(server, name, flags.version, registry.WAITS, None)
+        model_versions.note(server, name, flags.version, model_versions.REJECTED, said)
+        model_versions.note(server, name, flags.version, model_versions.WAITS, None)
     print(f"models:/{name}/{flags.version} is rejected; 'fineline promote --version {flags.version}' can lift that")
     return 0

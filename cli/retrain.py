@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from cli import summary
-from fineline import artifacts
-from fineline.errors import FinelineError
-from fineline.tags import PIPELINE_RUN
+from fineline.artifacts import folders
+from fineline.process.errors import FinelineError
+from fineline.tracking.tags import PIPELINE_RUN
 from pipelines import blocks
 
 FOLDER = Path(".fineline")
@@ -69,7 +69,7 @@ def run(flags: argparse.Namespace) -> int:
 def _would(steps: blocks.Blocks, drift: Path | None) -> str:
     from components.decide.params import Params
     from components.decide.step import asked
-    from fineline.registry import server_errors
+    from fineline.registry.model_versions import server_errors
 
     params = Params.model_validate({**steps["decide"], "name": steps["register"]["name"]})
     with server_errors():
@@ -91,13 +91,13 @@ def _decided(lock: int, steps: blocks.Blocks, drift: Path | None) -> bool:
     given = ["--drift", str(drift)] if drift else []
     name = steps["register"]["name"]
     _step(lock, "decide", "--name", name, "--dataset", str(ARTIFACTS / "clean"), *given, "--decision", str(decision))
-    return bool(artifacts.read_manifest(decision).figures["retrain"])
+    return bool(folders.read_manifest(decision).figures["retrain"])
 
 
 @contextlib.contextmanager
 def _recorded() -> Iterator[None]:
     """Records in MLflow how the block ended, as for a pipeline on Kubeflow; also ends what a killed retrain left open."""
-    from fineline.finish import FAILED, SUCCEEDED, End, record
+    from fineline.runs.finish import FAILED, SUCCEEDED, End, record
 
     try:
         yield
@@ -132,7 +132,7 @@ def _pipeline_run(keep: bool) -> Iterator[None]:
     )
     os.environ[PIPELINE_RUN] = run_id
     if keep:
-        artifacts.write_json(file, {"run": run_id})
+        folders.write_json(file, {"run": run_id})
     yield
     if keep:
         file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import registered
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,29 +28,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     """Moves the alias champion back."""
     from components.promote.promotion import fetched
-    from fineline import ledger, registry
-    from fineline.bundle import open_bundle, self_test
+    from fineline.bundles.bundle import open_bundle, self_test
+    from fineline.registry import ledger, model_versions
 
     reason = registered.reason(flags)
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
         state = ledger.settle(server, name, mend=True)
-        left = state.at(registry.CHAMPION)
+        left = state.at(model_versions.CHAMPION)
         target = flags.to or _before(state.lines, name)
-        if target == left == state.aliases.get(registry.CHAMPION):
+        if target == left == state.aliases.get(model_versions.CHAMPION):
             raise UsageError(f"version {target} of {name} is the champion already", "give another version with --to")
         with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
             bundle = fetched(server, name, target, Path(temporary))
             self_test(open_bundle(bundle))
         evidence = {
             "self_test": "passed",
-            "bundle_sha256": registry.version_of(server, name, target).tags[registry.SHA256],
+            "bundle_sha256": model_versions.version_of(server, name, target).tags[model_versions.SHA256],
         }
         try:
             ledger.move(
                 server,
                 name,
-                registry.CHAMPION,
+                model_versions.CHAMPION,
                 target,
                 expected=left,
                 verdict="rollback",
@@ -66,14 +66,14 @@ def run(flags: argparse.Namespace) -> int:
         if left and left != target and ledger.has_version(server, name, left):
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             said = {"when": when, "who": ledger.who(), "reason": f"rolled back: {reason}"}
-            registry.note(server, name, left, registry.REJECTED, said)
+            model_versions.note(server, name, left, model_versions.REJECTED, said)
     print(f"models:/{name}/{target} is champion again, before it {left}; it passed its self-test")
     return 0
 
 
 def _before(lines: list[dict[str, Any]], name: str) -> int:
     """The champion before this one: versions that were rolled back from do not count."""
-    from fineline.registry import CHAMPION
+    from fineline.registry.model_versions import CHAMPION
 
     served: list[int] = []
     for line in lines:

@@ -17,9 +17,10 @@ from typing import Any
 
 from cli import summary
 from cli.live import Table
-from fineline import artifacts, connection
-from fineline.errors import ResourceError
-from fineline.tags import PIPELINE_RUN
+from fineline.artifacts import folders
+from fineline.process.errors import ResourceError
+from fineline.tracking import connection
+from fineline.tracking.tags import PIPELINE_RUN
 from pipelines import blocks, containers, local
 from pipelines.compiler import package, version_name
 
@@ -71,7 +72,7 @@ def run(flags: argparse.Namespace) -> int:
             environment |= {"OMP_NUM_THREADS": threads}  # the order of additions, and so the weights, depends on it
         runner = local.Runner(docker, environment, mounts | {"": shared})
         tasks = local.execute(compiled, {**images, "checkpoints": str(checkpoints)}, folder, runner, table.show)
-    if artifacts.read_manifest(tasks["evaluate"].outputs["report"]).figures["passed"] and "register" not in tasks:
+    if folders.read_manifest(tasks["evaluate"].outputs["report"]).figures["passed"] and "register" not in tasks:
         raise ResourceError("the gate said yes, but kfp did not run register", f"its log is {folder / 'kfp.log'}")
     results = folder / "results"
     results.mkdir()

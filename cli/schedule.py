@@ -13,7 +13,7 @@ import re
 from shlex import quote
 from typing import Any
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from pipelines import client, packages
 from pipelines.client import Server, ServerError
 

@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Prints the status. It changes nothing in the registry."""
-    from fineline import registry
+    from fineline.registry import model_versions
 
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, name = registered.opened(flags)
         found = status(server, name)
     if flags.json:
@@ -39,7 +39,7 @@ def status(server: Any, name: str) -> dict[str, Any]:
     versions to what was noted on them, `astray` lists aliases that are elsewhere than the ledger says.
     """
     from components.promote import test_set
-    from fineline import ledger, registry
+    from fineline.registry import ledger, model_versions
 
     lines = ledger.read(server, name)
     aliases = ledger.aliases(server, name)
@@ -47,7 +47,7 @@ def status(server: Any, name: str) -> dict[str, Any]:
     versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
     kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
 
-    judged = {version: registry.read_note(made, registry.VERDICT) for version, made in versions.items()}
+    judged = {version: model_versions.read_note(made, model_versions.VERDICT) for version, made in versions.items()}
     newest_first = sorted(filter(None, judged.values()), key=lambda said: said["when"], reverse=True)
 
     def held(alias: str) -> dict[str, Any] | None:
@@ -67,15 +67,15 @@ def status(server: Any, name: str) -> dict[str, Any]:
         }
 
     def noted(tag: str) -> dict[int, Any]:
-        notes = {version: registry.read_note(found, tag) for version, found in sorted(versions.items())}
+        notes = {version: model_versions.read_note(found, tag) for version, found in sorted(versions.items())}
         return {version: said for version, said in notes.items() if said}
 
     return {
         "name": name,
-        "champion": held(registry.CHAMPION),
-        "challenger": held(registry.CHALLENGER),
-        "waits": noted(registry.WAITS),
-        "rejected": noted(registry.REJECTED),
+        "champion": held(model_versions.CHAMPION),
+        "challenger": held(model_versions.CHALLENGER),
+        "waits": noted(model_versions.WAITS),
+        "rejected": noted(model_versions.REJECTED),
         "test_set": test_set.newest(server, name),
         "astray": [
             {"alias": alias, "registry": aliases.get(alias), "ledger": line["to"]}

@@ -11,8 +11,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from fineline import artifacts, connection, mlflow_server
-from fineline.errors import UsageError
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
+from fineline.tracking import connection, mlflow_server
 from pipelines.blocks import STEPS
 
 _WIDEST = 120
@@ -28,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Prints the summary. Raises UsageError when the pipeline has made nothing here."""
-    if not any((flags.artifacts / folder / artifacts.MANIFEST).is_file() for folder in STEPS.values()):
+    if not any((flags.artifacts / folder / folders.MANIFEST).is_file() for folder in STEPS.values()):
         raise UsageError(
             f"{flags.artifacts} holds nothing that the pipeline made",
             "run it: make run, or dvc repro; or name another folder with --artifacts",
@@ -48,11 +49,11 @@ def summary(folder: Path, width: int) -> Iterator[str]:
     yield from _steps(folder, width)
     yield ""
     yield from _gate(folder / STEPS["evaluate"])
-    registration = _json(folder / STEPS["register"] / artifacts.REGISTRATION)
-    promotion = _json(folder / STEPS["promote"] / artifacts.PROMOTION)
+    registration = _json(folder / STEPS["register"] / folders.REGISTRATION)
+    promotion = _json(folder / STEPS["promote"] / folders.PROMOTION)
     yield f"model    {_registered(registration)}"
     yield f"verdict  {_promoted(promotion)}"
-    report = folder / STEPS["evaluate"] / artifacts.REPORT
+    report = folder / STEPS["evaluate"] / folders.REPORT
     yield f"report   {report if report.is_file() else 'none yet'}"
     yield ""
     yield "Try next:"
@@ -81,10 +82,10 @@ def _steps(folder: Path, width: int) -> Iterator[str]:
     indent = " " * (names + 12)
     total = 0.0
     for step, name in STEPS.items():
-        if not (folder / name / artifacts.MANIFEST).is_file():
+        if not (folder / name / folders.MANIFEST).is_file():
             yield f"{step:{names}}  {'-':>8}  not run yet"
             continue
-        ran = artifacts.read_run(folder / name)
+        ran = folders.read_run(folder / name)
         seconds = ran.get("seconds", 0.0)
         total += seconds
         text = ran.get("line") or _figures(folder / name)
@@ -101,7 +102,7 @@ def _steps(folder: Path, width: int) -> Iterator[str]:
 
 def _figures(folder: Path) -> str:
     """The plain figures of a manifest, for an artifact that was not made by the step's command line."""
-    figures = artifacts.read_manifest(folder).figures
+    figures = folders.read_manifest(folder).figures
     plain = [f"{name} {value}" for name, value in figures.items() if isinstance(value, str | int | float)]
     return ", ".join(plain) or "made"
 

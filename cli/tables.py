@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from fineline.errors import UsageError
-from fineline.locations import FORMATS, File, find_files, format_of, reachable
-from fineline.reading import arrow
-from fineline.reading.cells import text_of
-from fineline.reading.quarantine import Quarantine
-from fineline.reading.records import Number, Record, as_json, as_text
-from fineline.reading.settings import Reading
-from fineline.reading.tables import check_columns, named, open_table
+from fineline.process.errors import UsageError
+from fineline.rows import arrow
+from fineline.rows.cells import text_of
+from fineline.rows.quarantine import Quarantine
+from fineline.rows.records import Number, Record, as_json, as_text
+from fineline.rows.settings import Reading
+from fineline.rows.tables import check_columns, named, open_table
+from fineline.sources.locations import FORMATS, File, find_files, format_of, reachable
 
 Row = dict[str, Any]
 

@@ -17,9 +17,9 @@ sys.path.insert(0, str(PROJECT))
 
 from components._image import REGISTRY, image  # noqa: E402
 from fineline import __version__  # noqa: E402
-from fineline.code_version import UNKNOWN, git_state  # noqa: E402
-from fineline.errors import ResourceError, UsageError  # noqa: E402
-from fineline.step import guarded  # noqa: E402
+from fineline.process.code_version import UNKNOWN, git_state  # noqa: E402
+from fineline.process.errors import ResourceError, UsageError  # noqa: E402
+from fineline.steps.command_line import guarded  # noqa: E402
 
 DOCKERFILE = PROJECT / "docker" / "Dockerfile"
 WHEELS = PROJECT / "build" / "wheels"

@@ -13,7 +13,7 @@ import venv
 from pathlib import Path
 
 from build import PROJECT, choose, find_engine, guarded, image
-from fineline.errors import ResourceError
+from fineline.process.errors import ResourceError
 
 SBOM = PROJECT / "build" / "sbom"
 PACKAGES = "/opt/venv/lib/python3.11/site-packages"

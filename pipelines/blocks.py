@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fineline.errors import UsageError
-from fineline.params import validate
+from fineline.process.errors import UsageError
+from fineline.steps.params import validate
 from pipelines.settings import Cluster
 
 PARAMS = Path("params.yaml")

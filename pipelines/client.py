@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fineline.errors import ResourceError, UsageError
+from fineline.process.errors import ResourceError, UsageError
 
 HOST = "KF_PIPELINES_ENDPOINT"
 UI = "KF_PIPELINES_UI_ENDPOINT"

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fineline import __version__, delivery
-from fineline.errors import UsageError
+from fineline import __version__
+from fineline.kubeflow import delivery
+from fineline.process.errors import UsageError
 from pipelines.blocks import Blocks
 from pipelines.settings import Cluster
 

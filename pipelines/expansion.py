@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fineline import delivery
+from fineline.kubeflow import delivery
 
 _ARGO = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _KUBERNETES = re.compile(r"\$\$|\$\(([^)]*)\)")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fineline import argo
+from fineline.runs import argo
 from pipelines import client
 
 _BOUND = {"_request_timeout": (3, 10)}  # seconds to connect, to answer

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fineline import artifacts, delivery
-from fineline.errors import FinelineError, ResourceError
+from fineline.artifacts import folders
+from fineline.kubeflow import delivery
+from fineline.process.errors import FinelineError, ResourceError
 from pipelines import containers, expansion
 
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]\}\}")
@@ -168,7 +169,7 @@ class _Handler:
         started = time.monotonic()
         task.code = self._process(task, started)
         task.seconds = time.monotonic() - started
-        missing = [path for path in task.outputs.values() if not (path / artifacts.MANIFEST).is_file()]
+        missing = [path for path in task.outputs.values() if not (path / folders.MANIFEST).is_file()]
         if task.code == 0 and missing:
             with task.log.open("a", encoding="utf-8") as log:
                 log.write(f"{name} ended with exit code 0 without writing {missing[0]}\n")

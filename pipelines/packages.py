@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fineline.connection import DEFAULT_EXPERIMENT
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
+from fineline.tracking.connection import DEFAULT_EXPERIMENT
 from pipelines import blocks
 from pipelines.client import Server, ServerError
 from pipelines.compiler import PIPELINES, add_pipeline, check_size, version_name

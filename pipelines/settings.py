@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from fineline import delivery
-from fineline.params import StepParams
+from fineline.kubeflow import delivery
+from fineline.steps.params import StepParams
 
 _CPUS = re.compile(r"\d+(\.\d+)?|\d+m")
 _BYTES = re.compile(r"\d+(K|Ki|M|Mi|G|Gi|T|Ti)?")

@@ -8,7 +8,7 @@ from kfp import kubernetes
 
 from components._image import image
 from fineline import __version__
-from fineline.tags import PIPELINE_RUN
+from fineline.tracking.tags import PIPELINE_RUN
 from pipelines.settings import Cluster
 
 CHECKPOINTS, HUB_CACHE = "/checkpoints", "/hub"

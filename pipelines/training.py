@@ -34,7 +34,9 @@ _VERSION = re.compile(r"models:/[^/@]+/[0-9]+")
 
 @dsl.container_component
 def finish(status: dsl.PipelineTaskFinalStatus) -> dsl.ContainerSpec:
-    return dsl.ContainerSpec(image=image("register"), command=["python", "-m", "fineline.finish", "--status", status])
+    return dsl.ContainerSpec(
+        image=image("register"), command=["python", "-m", "fineline.runs.finish", "--status", status]
+    )
 
 
 def training_pipeline(blocks: Mapping[str, dict[str, Any]], cluster: Cluster) -> Any:

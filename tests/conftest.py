@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from fineline import artifacts, dataset, patience, step
+from fineline.artifacts import folders
+from fineline.process import patience
+from fineline.rows import dataset
+from fineline.steps import command_line
 from fineline.tasks import get_task
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -70,7 +73,7 @@ def write_dataset(folder: Path, rows: pd.DataFrame, step_name: str = "data_quali
     keep = [name for name in rows if name not in ("id", "text", "label", *optional)]
     folder.mkdir(parents=True)
     dataset.write_rows(rows, folder / dataset.DATA, dataset.schema(task, optional, keep))
-    artifacts.write_manifest(
+    folders.write_manifest(
         folder, step=step_name, kind="dataset", params={}, inputs={}, figures={"rows": len(rows)}, task=task.name
     )
     return folder
@@ -82,8 +85,8 @@ def write_splits(folder: Path, rows: pd.DataFrame) -> Path:
     ends = int(len(rows) * 0.7), int(len(rows) * 0.85)
     for name, part in zip(dataset.SPLITS, (rows[: ends[0]], rows[ends[0] : ends[1]], rows[ends[1] :]), strict=True):
         dataset.write_rows(part.reset_index(drop=True), folder / f"{name}.parquet")
-    artifacts.write_json(folder / "split.json", {})
-    artifacts.write_manifest(
+    folders.write_json(folder / "split.json", {})
+    folders.write_manifest(
         folder, step="split", kind="splits", params={}, inputs={}, figures={"rows": len(rows)}, task="single_label"
     )
     return folder
@@ -162,10 +165,10 @@ def splits(tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame) -> Path
 def model(tmp_path_factory: pytest.TempPathFactory, splits: Path) -> Path:
     """A model artifact as train leaves it, with random weights."""
     folder = write_model(tmp_path_factory.mktemp("model") / "model", labels=tuple(sorted(_WORDS)))
-    artifacts.write_json(
+    folders.write_json(
         folder / "model.json", {"task": "single_label", "labels": sorted(_WORDS), "max_length": 32, "precision": "fp32"}
     )
-    artifacts.write_manifest(
+    folders.write_manifest(
         folder,
         step="train",
         kind="model",
@@ -210,7 +213,7 @@ def run_step(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
         module = importlib.import_module(f"components.{name}.__main__")
         flags = [part for flag, path in paths.items() for part in (f"--{flag}", str(path))]
         capfd.readouterr()
-        code = step.main(module.STEP, [*flags, "--params", json.dumps(params)])
+        code = command_line.main(module.STEP, [*flags, "--params", json.dumps(params)])
         output = capfd.readouterr()
         return code, output.out, output.err
 

@@ -4,9 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from fineline import artifacts, connection, ledger, registry, training_rows
-from fineline.artifacts import EVENTS
-from fineline.bundle import CONFIG
+from fineline.artifacts import folders
+from fineline.artifacts.folders import EVENTS
+from fineline.bundles.bundle import CONFIG
+from fineline.registry import ledger, model_versions, training_rows
+from fineline.tracking import connection
 
 PARAMS = {"name": "tiny"}
 RULE = {"rule": "min_metric", "figure": 0.9, "bound": 0.8, "passed": True}
@@ -22,11 +24,11 @@ def write_report(folder: Path, bundle: Path, passed: bool = True, journal: Path 
     folder.mkdir(parents=True)
     summary = "passed 1 rule" if passed else "failed 1 of 1 rules: min_metric"
     gate = {"passed": passed, "rules": [{**RULE, "passed": passed, "meaning": "at least"}], "summary": summary}
-    artifacts.write_json(folder / "gate.json", gate)
-    artifacts.write_json(folder / "metrics.json", METRICS)
+    folders.write_json(folder / "gate.json", gate)
+    folders.write_json(folder / "metrics.json", METRICS)
     if journal:
         shutil.copyfile(journal, folder / EVENTS)
-    artifacts.write_manifest(
+    folders.write_manifest(
         folder, step="evaluate", kind="report", params={}, inputs={"bundle": bundle}, figures={"shipped.macro_f1": 0.9}
     )
     return folder
@@ -37,12 +39,12 @@ def copy_bundle(bundle: Path, folder: Path, **config: object) -> Path:
     folder.mkdir(parents=True)
     for name in ("model.onnx", "tokenizer.json"):
         shutil.copyfile(bundle / name, folder / name)
-    artifacts.write_json(folder / CONFIG, {**json.loads((bundle / CONFIG).read_text()), **config})
-    written = artifacts.write_manifest(
+    folders.write_json(folder / CONFIG, {**json.loads((bundle / CONFIG).read_text()), **config})
+    written = folders.write_manifest(
         folder, step="quantize", kind="bundle", params={}, inputs={}, figures={}, task="single_label"
     )
-    ancestors = artifacts.read_manifest(bundle).ancestors
-    artifacts.write_json(folder / artifacts.MANIFEST, {**vars(written), "ancestors": ancestors})
+    ancestors = folders.read_manifest(bundle).ancestors
+    folders.write_json(folder / folders.MANIFEST, {**vars(written), "ancestors": ancestors})
     return folder
 
 
@@ -61,12 +63,12 @@ def register_bundle(name: str, bundle: Path, splits: Path | None = None) -> int:
     server = connection.client()
     run_id = ledger.new_run("test")
     server.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
-    tags = {registry.SHA256: artifacts.read_manifest(bundle).digest.removeprefix("sha256:")}
+    tags = {model_versions.SHA256: folders.read_manifest(bundle).digest.removeprefix("sha256:")}
     if splits:
         tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
     source = f"{server.get_run(run_id).info.artifact_uri}/model"
-    version = registry.create_version(
+    version = model_versions.create_version(
         server, name, source=source, model_id="", run_id=run_id, tags=tags, description=""
     )
-    ledger.move(server, name, registry.CHALLENGER, version, verdict="registered", reason="test")
+    ledger.move(server, name, model_versions.CHALLENGER, version, verdict="registered", reason="test")
     return version

@@ -16,8 +16,8 @@ from typing import Any
 
 import requests
 
-from fineline import artifacts
-from fineline.bundle import golden, open_bundle
+from fineline.artifacts import folders
+from fineline.bundles.bundle import golden, open_bundle
 
 REFUSE_TORCH = """
 import importlib.abc, sys
@@ -109,9 +109,9 @@ def until(true: Callable[[], Any], seconds: float = SECONDS) -> None:
 def register(bundle: Path, name: str, **tags: str) -> str:
     """Registers a bundle as the next version of `name`, with its sha256 unless `tags` say another; gives the version."""
     from components.register.logged_model import log_bundle
-    from fineline import connection
+    from fineline.tracking import connection
 
-    made = artifacts.read_manifest(bundle)
+    made = folders.read_manifest(bundle)
     with contextlib.chdir(bundle.parent):  # a sqlite store keeps its files in mlruns/ where it is first opened
         client = connection.client()
         source, model_id = log_bundle(client, bundle, made, client.create_run("0").info.run_id)
@@ -124,11 +124,11 @@ def register(bundle: Path, name: str, **tags: str) -> str:
 def variant(bundle: Path, folder: Path, temperature: float, passes: bool = True) -> Path:
     """A copy of `bundle` with another temperature, whole in itself; one that does not pass its self-test if asked."""
     shutil.copytree(bundle, folder)
-    made, config = artifacts.read_manifest(folder), json.loads((folder / "bundle.json").read_text())
-    artifacts.write_json(folder / "bundle.json", {**config, "temperature": temperature})
+    made, config = folders.read_manifest(folder), json.loads((folder / "bundle.json").read_text())
+    folders.write_json(folder / "bundle.json", {**config, "temperature": temperature})
     found = golden(open_bundle(folder)) if passes else [[value / 2 for value in row] for row in config["golden"]]
-    artifacts.write_json(folder / "bundle.json", {**config, "temperature": temperature, "golden": found})
-    artifacts.write_manifest(folder, step=made.step, kind=made.kind, params={}, inputs={}, figures={}, task=made.task)
+    folders.write_json(folder / "bundle.json", {**config, "temperature": temperature, "golden": found})
+    folders.write_manifest(folder, step=made.step, kind=made.kind, params={}, inputs={}, figures={}, task=made.task)
     return folder
 
 

@@ -81,7 +81,7 @@ def test_params_yaml_holds_every_parameter_of_the_step_and_is_valid(name: str) -
 def test_help_imports_nothing_heavy_and_shows_an_example(name: str) -> None:
     code = (
         "import sys; sys.argv=['x','--help']\n"
-        f"from components.{name}.__main__ import STEP; from fineline.step import main\n"
+        f"from components.{name}.__main__ import STEP; from fineline.steps.command_line import main\n"
         "try:\n main(STEP)\nexcept SystemExit: pass\n"
         "print('LOADED', *sorted(sys.modules))"
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, source_version
-from fineline.artifacts import read_manifest, verify
+from fineline.artifacts import folders
+from fineline.artifacts.folders import read_manifest, verify
+from fineline.sources import source_version
 from tests.conftest import make_rows
 from tests.project import TINY, make_project, run
 
@@ -43,7 +44,7 @@ def test_every_artifact_is_whole_and_knows_its_ancestors(project: Path) -> None:
         *("pin", "ingest", "data_quality", "split", "augment", "train", "export_onnx")
     ]
     version = source_version.in_lineage(bundle.ancestors)["source"]
-    assert version.removeprefix("sha256:") == artifacts.sha256_file(project / "data" / "tiny.csv")
+    assert version.removeprefix("sha256:") == folders.sha256_file(project / "data" / "tiny.csv")
     for page in ("MODEL_CARD.md", "report.html"):
         assert version in (project / "artifacts" / "report" / page).read_text(encoding="utf-8")
     assert str(project) not in (project / "artifacts" / "registration" / "manifest.json").read_text()

@@ -19,7 +19,7 @@ import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_DATA, (3 * 10**9, 3 * 10**9))  # so that a failure ends here and does not fill the machine
 import importlib
-from fineline.step import main
+from fineline.steps.command_line import main
 code = main(importlib.import_module(f"components.{sys.argv[1]}.__main__").STEP, sys.argv[2:])
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(1024 * int(peak.split()[1]))  # not ru_maxrss, which begins with that of the process that started this one

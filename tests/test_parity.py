@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fineline.artifacts import read_manifest, verify
+from fineline.artifacts.folders import read_manifest, verify
 from tests.project import TINY, make_project, run
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 from components.evaluate import model_card, page
 from components.evaluate.evaluation import evaluation
 from components.evaluate.params import Params
-from fineline import artifacts, report
+from fineline.artifacts import folders
+from fineline.reports import html_page
 from fineline.tasks import get_task
 from tests.conftest import write_splits
 
@@ -68,17 +69,17 @@ def test_a_label_is_drawn_as_it_is(picture: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = {
-            "bars": lambda: report.bars(LABELS, numbers, "rows"),
-            "intervals": lambda: report.intervals(LABELS, numbers, [(0, 9)] * len(numbers), "F1"),
-            "heatmap": lambda: report.heatmap(np.eye(len(LABELS)), LABELS),
-            "lines": lambda: report.lines({"$a$ and $b$": ([0, 1], [0, 1]), "$": ([0, 1], [1, 0])}, "x", "y"),
-            "histogram": lambda: report.histogram({"$a$ and $b$": [1, 2], "$": [2, 3]}, "x"),
+            "bars": lambda: html_page.bars(LABELS, numbers, "rows"),
+            "intervals": lambda: html_page.intervals(LABELS, numbers, [(0, 9)] * len(numbers), "F1"),
+            "heatmap": lambda: html_page.heatmap(np.eye(len(LABELS)), LABELS),
+            "lines": lambda: html_page.lines({"$a$ and $b$": ([0, 1], [0, 1]), "$": ([0, 1], [1, 0])}, "x", "y"),
+            "histogram": lambda: html_page.histogram({"$a$ and $b$": [1, 2], "$": [2, 3]}, "x"),
         }[picture]()
     expected = {"$a$ and $b$", "$"} if picture in ("lines", "histogram") else set(map(one_line, LABELS))
     assert expected <= set(drawn(svg))
 
 
-def evaluated(tmp_path: Path) -> tuple[Any, dict[str, Any], artifacts.Manifest]:
+def evaluated(tmp_path: Path) -> tuple[Any, dict[str, Any], folders.Manifest]:
     task = get_task("single_label")
     rows = pd.DataFrame({"label": LABELS * 3})
     rows["id"] = [f"r{number}" for number in range(len(rows))]
@@ -90,7 +91,7 @@ def evaluated(tmp_path: Path) -> tuple[Any, dict[str, Any], artifacts.Manifest]:
     slices = [("channel", label, np.arange(len(rows)) % len(LABELS) == number) for number, label in enumerate(LABELS)]
     params = Params(bootstrap=100, min_slice_rows=2, min_support=2)
     found = evaluation(params, task, LABELS, rows, 100, probabilities, slices)
-    manifest = artifacts.read_manifest(write_splits(tmp_path / "splits", pd.concat([rows] * 2, ignore_index=True)))
+    manifest = folders.read_manifest(write_splits(tmp_path / "splits", pd.concat([rows] * 2, ignore_index=True)))
     return found, {"precision": "int8", "max_length": 32}, manifest
 
 
@@ -106,7 +107,7 @@ def test_the_evaluation_report_shows_labels_as_text(tmp_path: Path) -> None:
 
 def test_the_model_card_shows_labels_as_text(tmp_path: Path) -> None:
     found, config, manifest = evaluated(tmp_path)
-    base = artifacts.Manifest(
+    base = folders.Manifest(
         **{**manifest.__dict__, "params": {"model": "*my*_model_<b>", "note": "a `tick`\n# and a | heading"}}
     )
     card = model_card.render(found, config, manifest, base)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fineline import artifacts
+from fineline.artifacts import folders
 from fineline.tasks import get_task
 from tests.conftest import write_model, write_splits
 
@@ -50,6 +50,6 @@ def write_splits_it_mostly_knows(folder: Path, model: Path, rows: pd.DataFrame) 
 def write_model_artifact(folder: Path, splits: Path) -> Path:
     """Makes a model artifact of the Hugging Face folder of a classifier of LABELS."""
     description = {"task": "single_label", "labels": list(LABELS), "max_length": 32, "precision": "fp32"}
-    artifacts.write_json(folder / "model.json", description)
-    artifacts.write_manifest(folder, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
+    folders.write_json(folder / "model.json", description)
+    folders.write_manifest(folder, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
     return folder

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fineline import artifacts, dataset
-from fineline.bundle import golden, open_bundle
+from fineline.artifacts import folders
+from fineline.bundles.bundle import golden, open_bundle
+from fineline.rows import dataset
 
 LABELS = ("card", "login", "transfer")
 TASK = "single_label"
@@ -51,15 +52,15 @@ def write_word_bundle(
     config = {"task": TASK, "labels": list(labels), "max_length": 32, "temperature": 1.0, "precision": "fp32"}
     config |= {"inputs": ["input_ids"], "pad_token_id": 0, "golden": [], "golden_tolerance": 0.001}
     (folder / "bundle.json").write_text(json.dumps(config))
-    artifacts.write_json(folder / "bundle.json", {**config, "golden": golden(open_bundle(folder))})
+    folders.write_json(folder / "bundle.json", {**config, "golden": golden(open_bundle(folder))})
     inputs = {}
     if splits:
         trained = folder.with_name(f"{folder.name}-model")
         trained.mkdir()
         (trained / "model.json").write_text(json.dumps({"note": note, "answers": dict(answers)}))
-        artifacts.write_manifest(trained, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
+        folders.write_manifest(trained, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
         inputs = {"model": trained}
-    artifacts.write_manifest(folder, step="quantize", kind="bundle", params={}, inputs=inputs, figures={}, task=TASK)
+    folders.write_manifest(folder, step="quantize", kind="bundle", params={}, inputs=inputs, figures={}, task=TASK)
     return folder
 
 
@@ -68,11 +69,11 @@ def write_report(folder: Path, bundle: Path, passed: bool = True) -> Path:
     folder.mkdir(parents=True)
     rule = {"rule": "min_metric", "meaning": "at least", "figure": 0.9, "bound": 0.8, "passed": passed}
     summary = "passed 1 rule" if passed else "failed 1 of 1 rules: min_metric"
-    artifacts.write_json(folder / "gate.json", {"passed": passed, "rules": [rule], "summary": summary})
+    folders.write_json(folder / "gate.json", {"passed": passed, "rules": [rule], "summary": summary})
     shipped = {"macro_f1": 0.9}
     interval = {"shipped": {"macro_f1": {"low": 0.88, "high": 0.92}}}
-    artifacts.write_json(folder / "metrics.json", {"shipped": shipped, "interval": interval})
-    artifacts.write_manifest(folder, step="evaluate", kind="report", params={}, inputs={"bundle": bundle}, figures={})
+    folders.write_json(folder / "metrics.json", {"shipped": shipped, "interval": interval})
+    folders.write_manifest(folder, step="evaluate", kind="report", params={}, inputs={"bundle": bundle}, figures={})
     return folder
 
 
@@ -82,7 +83,7 @@ def write_word_splits(folder: Path, train: pd.DataFrame, test: pd.DataFrame) -> 
     end = len(train) - max(1, len(train) // 10)
     for name, part in zip(dataset.SPLITS, (train[:end], train[end:], test), strict=True):
         dataset.write_rows(part.reset_index(drop=True), folder / f"{name}.parquet")
-    artifacts.write_manifest(folder, step="split", kind="splits", params={}, inputs={}, figures={}, task=TASK)
+    folders.write_manifest(folder, step="split", kind="splits", params={}, inputs={}, figures={}, task=TASK)
     return folder
 
 

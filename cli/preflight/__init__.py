@@ -7,7 +7,7 @@ from functools import partial
 from cli.doctor import Finding
 from cli.preflight import api, images, kubeflow, mlflow, namespace, objects, room
 from cli.preflight.api import Unseen, View
-from fineline.errors import FinelineError, UsageError
+from fineline.process.errors import FinelineError, UsageError
 from pipelines import blocks, packages
 from pipelines.client import INSTALLED_IN
 from pipelines.compiler import PIPELINES

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fineline.errors import ResourceError
+from fineline.process.errors import ResourceError
 from pipelines import kubernetes_says
 from pipelines.settings import Cluster
 

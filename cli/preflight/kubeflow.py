@@ -6,7 +6,7 @@ from typing import Any
 
 from cli.doctor import Finding
 from cli.preflight.api import Unseen, View
-from fineline.errors import FinelineError
+from fineline.process.errors import FinelineError
 from pipelines import client
 from pipelines.client import INSTALLED_IN, ServerError
 

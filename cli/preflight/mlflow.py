@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from cli.doctor import Finding
 from cli.preflight.api import Unseen, View
 from cli.preflight.objects import secret
-from fineline.connection import DEFAULT_EXPERIMENT
+from fineline.tracking.connection import DEFAULT_EXPERIMENT
 from pipelines.site import CREDENTIALS
 
 _SECONDS = 10.0

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from components.augment.words import Word, changeable, how_many, joined, some, words_of
-from fineline.errors import UsageError
-from fineline.models import model_folder
-from fineline.progress import progress
+from fineline.pretrained.models import model_folder
+from fineline.process.errors import UsageError
+from fineline.process.progress import progress
 
 _BATCH = 32
 _SPACE_MARKS = ("Ġ", "▁")

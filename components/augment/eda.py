@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from components.augment.words import Word, changeable, how_many, joined, some, words_of
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 Lexicon = Mapping[str, list[str]]
 

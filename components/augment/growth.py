@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from fineline.text import exact_near_pairs, normalise
+from fineline.texts.sameness import exact_near_pairs, normalise
 
 # (texts, a generator for each) -> the changed texts, '' where the method has nothing to change.
 Maker = Callable[[Sequence[str], Sequence[Random]], list[str]]
@@ -58,7 +58,7 @@ def grow(
 
     The rows of a label take turns, and so do the methods. Dropped is a text with the same normal form as a row of training
     or an earlier new one, and one that is the same as a `held_out` text or near it (Jaccard similarity of `threshold`).
-    `fold` says in what texts may differ and be the same (`fineline.text.normalise`).
+    `fold` says in what texts may differ and be the same (`fineline.texts.sameness.normalise`).
     """
     counts = {method: Count() for method in makers}
     taken_ids = set(ids)

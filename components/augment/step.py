@@ -12,10 +12,10 @@ from components.augment.contextual import open_masked_model, substituted
 from components.augment.eda import EDA, Lexicon, read_lexicon
 from components.augment.growth import Maker, NewRow, grow, targets_of
 from components.augment.params import Params
-from fineline import artifacts
-from fineline.dataset import SPLITS, read_splits, row_schema, write_rows
+from fineline.artifacts import folders
+from fineline.rows.dataset import SPLITS, read_splits, row_schema, write_rows
 from fineline.tasks import get_task
-from fineline.text import fold_of
+from fineline.texts.sameness import fold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def run(*, params: Params, splits: Path, augmented: Path) -> str:
 
     Raises UsageError (2) for a lexicon or a model that cannot be used.
     """
-    manifest = artifacts.verify(splits)
+    manifest = folders.verify(splits)
     task = get_task(manifest.task)
     parts = read_splits(splits)
     train = parts["train"]
@@ -59,13 +59,13 @@ def run(*, params: Params, splits: Path, augmented: Path) -> str:
         for label, rows in before.items()
     }
     account["rows"] = {"before": len(train), "after": len(train) + len(new)}
-    with artifacts.output(augmented) as folder:
+    with folders.output(augmented) as folder:
         for name in _COPIED:
             shutil.copyfile(splits / name, folder / name)
         if new:
             _write_grown(train, new, splits / "train.parquet", folder / "train.parquet")
-        artifacts.write_json(folder / "augment.json", account)
-        artifacts.write_manifest(
+        folders.write_json(folder / "augment.json", account)
+        folders.write_manifest(
             folder,
             step="augment",
             kind="splits",
@@ -83,12 +83,12 @@ def _makers(params: Params) -> tuple[dict[str, Maker], dict[str, str]]:
     lexicon: Lexicon = {}
     if _NEEDS_LEXICON & set(params.methods):
         lexicon = read_lexicon(Path(params.lexicon))
-        sources["lexicon"] = "sha256:" + artifacts.sha256_file(Path(params.lexicon))
+        sources["lexicon"] = "sha256:" + folders.sha256_file(Path(params.lexicon))
     for method in params.methods:
         if method == "contextual":
             masked = open_masked_model(params.contextual_model, params.contextual_revision)
             weights = sorted(masked.folder.glob("*.safetensors"))
-            sources["contextual"] = artifacts.digest_of({p.name: {"sha256": artifacts.sha256_file(p)} for p in weights})
+            sources["contextual"] = folders.digest_of({p.name: {"sha256": folders.sha256_file(p)} for p in weights})
             makers[method] = functools.partial(substituted, masked, params.change_share, params.top_k)
         else:
             makers[method] = functools.partial(_one_by_one, EDA[method], params.change_share, lexicon)

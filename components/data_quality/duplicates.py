@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from components.data_quality.check import EXAMPLES, Check, is_test
 from components.data_quality.params import Params
 from fineline.tasks import Task
-from fineline.text import components, near_pairs, normalise
+from fineline.texts.sameness import components, near_pairs, normalise
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fineline.params import StepParams
+from fineline.steps.params import StepParams
 
 Severity = Literal["reject", "quarantine", "warn", "ignore"]
 WholeSeverity = Literal["reject", "warn", "ignore"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from components.data_quality.params import Params
 from components.data_quality.texts import mask
-from fineline.report import bars, histogram, page, section, shown, table
+from fineline.reports.html_page import bars, histogram, page, section, shown, table
 from fineline.tasks import Task
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from components.data_quality import duplicates, expectations, labels, texts, twins
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
-from fineline import artifacts
-from fineline.dataset import DATA, read_rows, row_schema, write_rows
-from fineline.errors import DataRejected
+from fineline.artifacts import folders
+from fineline.process.errors import DataRejected
+from fineline.rows.dataset import DATA, read_rows, row_schema, write_rows
 from fineline.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(*, params: Params, dataset: Path, clean: Path, quality: Path) -> str:
     Raises DataRejected, after writing `quality` and without writing `clean`, when a check of severity reject fails, no row
     is left, or fewer than two classes are.
     """
-    manifest = artifacts.verify(dataset)
+    manifest = folders.verify(dataset)
     task = get_task(manifest.task)
     came, schema = read_rows(dataset / DATA), row_schema(dataset / DATA)
     inspection = inspect(came, task, params)
@@ -68,19 +68,19 @@ def run(*, params: Params, dataset: Path, clean: Path, quality: Path) -> str:
         "inputs": {"dataset": dataset},
         "figures": {**figures, "warnings": warnings},
     }
-    with artifacts.output(quality) as folder:
+    with folders.output(quality) as folder:
         _write_quality(folder, came, inspection, task, params, schema)
-        artifacts.write_manifest(folder, kind="quality", **common)
-    report = quality / artifacts.REPORT
+        folders.write_manifest(folder, kind="quality", **common)
+    report = quality / folders.REPORT
     if rejecting:
         reasons = "; ".join(f"{check.name} ({_compared(check)})" for check in rejecting)
         raise DataRejected(
             f"the dataset is rejected by {len(rejecting)} check{'s' * (len(rejecting) > 1)}: {reasons}",
             f"read {report}, then correct the source, or the bounds and severities of data_quality in the parameters",
         )
-    with artifacts.output(clean) as folder:
+    with folders.output(clean) as folder:
         write_rows(inspection.rows, folder / DATA, schema)
-        artifacts.write_manifest(folder, kind="dataset", **common)
+        folders.write_manifest(folder, kind="dataset", **common)
     return (
         f"{len(inspection.rows):,} of {len(came):,} rows stay, {len(inspection.reasons):,} in quarantine, "
         f"{warnings} warning{'s' * (warnings != 1)}; {report}"
@@ -117,8 +117,8 @@ def _write_quality(
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
     summary = summarise(came, inspection, task)
-    artifacts.write_json(folder / "quality.json", summary)
-    (folder / artifacts.REPORT).write_text(
+    folders.write_json(folder / "quality.json", summary)
+    (folder / folders.REPORT).write_text(
         render(summary, came, inspection.rows, reasons, task, params), encoding="utf-8"
     )
 

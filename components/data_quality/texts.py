@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from components.data_quality.check import Check
 from components.data_quality.params import Params
-from fineline.models import tokenizer_file
-from fineline.progress import progress
+from fineline.pretrained.models import tokenizer_file
+from fineline.process.progress import progress
 from fineline.tasks import Task
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from components.data_quality.check import Check
 from components.data_quality.params import Params
 from fineline.tasks import Task
-from fineline.text import normalise
+from fineline.texts.sameness import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,13 @@ import numpy as np
 
 from components.decide.decision import Drift, Facts
 from components.decide.params import Params
-from fineline import artifacts, connection, dataset, ledger, registry, test_set, training_rows
-from fineline.artifacts import Manifest
-from fineline.errors import UsageError
-from fineline.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.artifacts import folders
+from fineline.artifacts.folders import Manifest
+from fineline.process.errors import UsageError
+from fineline.registry import ledger, model_versions, test_set, training_rows
+from fineline.rows import dataset
+from fineline.tracking import connection
+from fineline.tracking.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,11 +77,11 @@ def own(run: Any) -> bool:
 
 def _champion(server: Any, name: str) -> tuple[Any, datetime.datetime | None]:
     """The champion as MLflow gives it and since when it is: by the ledger, else (moved by hand) since it was registered."""
-    version = ledger.aliases(server, name).get(registry.CHAMPION) if registry.exists(server, name) else None
+    version = ledger.aliases(server, name).get(model_versions.CHAMPION) if model_versions.exists(server, name) else None
     if version is None:
         return None, None
-    found = registry.version_of(server, name, version)
-    moves = [line for line in ledger.read(server, name) if line["alias"] == registry.CHAMPION]
+    found = model_versions.version_of(server, name, version)
+    moves = [line for line in ledger.read(server, name) if line["alias"] == model_versions.CHAMPION]
     if moves and moves[-1]["to"] == version:
         return found, datetime.datetime.fromisoformat(moves[-1]["when"])
     return found, datetime.datetime.fromtimestamp(found.creation_timestamp / 1000, datetime.UTC)
@@ -106,7 +109,7 @@ def _found(manifest: Manifest) -> Drift:
 
 
 def _checked(folder: Path, kind: str) -> Manifest:
-    manifest = artifacts.verify(folder)
+    manifest = folders.verify(folder)
     if manifest.kind != kind:
         raise UsageError(f"{folder} is a {manifest.kind}, not a {kind}", f"give a {kind} folder to --{kind}")
     return manifest

@@ -11,9 +11,11 @@ from typing import Any
 from components.decide import facts as looking
 from components.decide.decision import Decision, Facts, decide
 from components.decide.params import Params
-from fineline import artifacts, connection, registry
-from fineline.errors import UsageError
-from fineline.tags import DECISION_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG, REASON_TAG, RETRAIN, SKIPPED
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
+from fineline.registry import model_versions
+from fineline.tracking import connection
+from fineline.tracking.tags import DECISION_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG, REASON_TAG, RETRAIN, SKIPPED
 
 DECISION = "decision.json"
 
@@ -24,18 +26,18 @@ _MODEL_TAG = "fineline.model"
 def run(*, params: Params, dataset: Path, decision: Path, drift: Path | None = None) -> str:
     """Decides whether to train on `dataset`, given what monitor wrote to `drift`; gives the reason.
 
-    The decision is a run of its own in MLflow, which stays open while the pipeline trains: fineline.finish ends it, and
+    The decision is a run of its own in MLflow, which stays open while the pipeline trains: fineline.runs.finish ends it, and
     until then every other retraining of the model is refused. Raises UsageError for inputs of another kind, ResourceError
     when the server does not answer.
     """
-    with registry.server_errors():
+    with model_versions.server_errors():
         server, facts, found = asked(params, dataset, drift)
-        digest = artifacts.read_manifest(dataset).digest.removeprefix("sha256:")[:_SHORT]
+        digest = folders.read_manifest(dataset).digest.removeprefix("sha256:")[:_SHORT]
         run_id, facts, found = _recorded(server, params, f"decision-{digest}", facts, found)
-    with artifacts.output(decision) as folder:
+    with folders.output(decision) as folder:
         content = {**dataclasses.asdict(found), "facts": dataclasses.asdict(facts), "params": params.recorded()}
-        artifacts.write_json(folder / DECISION, content)
-        artifacts.write_manifest(
+        folders.write_json(folder / DECISION, content)
+        folders.write_manifest(
             folder,
             step="decide",
             kind="decision",

@@ -7,8 +7,8 @@ from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation
 from components.evaluate.markdown import code, plain, table
 from components.evaluate.page import name_of
 from components.evaluate.slices import TRUNCATED
-from fineline import source_version
-from fineline.artifacts import Manifest
+from fineline.artifacts.folders import Manifest
+from fineline.sources import source_version
 
 
 def render(found: Evaluation, config: Mapping[str, Any], bundle: Manifest, model: Manifest) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from components.evaluate import plots
 from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, confused_pairs, mistakes
-from fineline import report, source_version
-from fineline.artifacts import Manifest
-from fineline.bundle import MODEL
+from fineline.artifacts.folders import Manifest
+from fineline.bundles.bundle import MODEL
+from fineline.reports import html_page
+from fineline.sources import source_version
 
 NAMES = {
     "accuracy": "accuracy",
@@ -41,23 +42,23 @@ def render(
     """The page. `config` is bundle.json, `manifest` the bundle's, `measurements` its measurements.json ({} where it has
     none), `curves` the columns of the model's curves.csv ({} likewise), `floor` the gate's least F1 of a label."""
     sections = [
-        report.section("Gate", _gate(found), "What the model that ships must reach, and what it reached."),
-        report.section("Models on the same test rows", *_models(found)),
-        report.section("Labels", *_labels(found, floor)),
-        report.section("Confusion", *_confusion(found)),
-        report.section("Slices", *_slices(found)),
-        report.section("Calibration", *_calibration(found)),
-        report.section("Most confident mistakes", *_mistakes(found)),
+        html_page.section("Gate", _gate(found), "What the model that ships must reach, and what it reached."),
+        html_page.section("Models on the same test rows", *_models(found)),
+        html_page.section("Labels", *_labels(found, floor)),
+        html_page.section("Confusion", *_confusion(found)),
+        html_page.section("Slices", *_slices(found)),
+        html_page.section("Calibration", *_calibration(found)),
+        html_page.section("Most confident mistakes", *_mistakes(found)),
     ]
     if curves:
         sections.append(
-            report.section(
+            html_page.section(
                 "Training", _curves(curves, found.task.metric), "As the trainer logged it, by training step."
             )
         )
-    sections.append(report.section("Lineage", *_lineage(manifest)))
+    sections.append(html_page.section("Lineage", *_lineage(manifest)))
     passed = found.gate["passed"]
-    return report.page(
+    return html_page.page(
         title="Evaluation of the model that ships",
         subtitle=f"{len(found.rows):,} test rows, {len(found.labels)} labels, {config['precision']} bundle "
         f"{manifest.digest.removeprefix('sha256:')[:12]}",
@@ -121,13 +122,13 @@ def _gate(found: Evaluation) -> str:
     for rule in found.gate["not_judged"]:
         rows.append([rule["rule"], rule["reason"], "", "", "not judged"])
         tones.append("warn")
-    return report.table(["rule", "meaning", "figure", "95 % interval", "verdict"], rows, tones)
+    return html_page.table(["rule", "meaning", "figure", "95 % interval", "verdict"], rows, tones)
 
 
 def _models(found: Evaluation) -> tuple[str, str]:
     metric = found.task.metric
     compared = [SHIPPED, TRAINED, found.baseline]
-    drawn = report.intervals(
+    drawn = html_page.intervals(
         compared,
         [found.figures[name][metric] for name in compared],
         [found.intervals[name][metric] for name in compared],
@@ -142,12 +143,12 @@ def _models(found: Evaluation) -> tuple[str, str]:
             ("trained minus shipped", TRAINED, SHIPPED, "drop"),
         )
     ]
-    paired = report.table(["difference on the same rows", *map(name_of, found.intervals[SHIPPED])], differences)
+    paired = html_page.table(["difference on the same rows", *map(name_of, found.intervals[SHIPPED])], differences)
     note = (
         f"shipped: the bundle that is registered. trained: the PyTorch model it came from. The baselines learned from the "
         f"same {found.train_rows:,} training rows. Log-loss and calibration error: lower is better."
     )
-    return drawn + report.table(["model", *map(name_of, columns)], rows) + "<br>" + paired, note
+    return drawn + html_page.table(["model", *map(name_of, columns)], rows) + "<br>" + paired, note
 
 
 def _difference(found: Evaluation, first: str, second: str, key: str, figure: str) -> str:
@@ -169,20 +170,22 @@ def _labels(found: Evaluation, floor: float) -> tuple[str, str]:
         for label in ranked
     ]
     tones = ["bad" if row[-1] == "under the floor" else "warn" for row in rows]
-    table = report.table(["label", "precision", "recall", "F1", "test rows", ""], rows, tones)
+    table = html_page.table(["label", "precision", "recall", "F1", "test rows", ""], rows, tones)
     of_all = f"The {len(drawn)} weakest of {len(ranked)} labels" if len(drawn) < len(ranked) else "All labels"
     return (
-        report.bars(drawn, [found.per_label[label]["f1"] for label in drawn], "F1", weakest)
-        + report.details(f"precision, recall and F1 of all {len(ranked)} labels", table),
+        html_page.bars(drawn, [found.per_label[label]["f1"] for label in drawn], "F1", weakest)
+        + html_page.details(f"precision, recall and F1 of all {len(ranked)} labels", table),
         f"{of_all}, weakest first; the {len(weakest)} weakest are marked.",
     )
 
 
 def _confusion(found: Evaluation) -> tuple[str, str]:
     rows = [[true, predicted, count, f"{share:.1%}"] for true, predicted, count, share in confused_pairs(found, _PAIRS)]
-    pairs = report.table(["true", "predicted as", "rows", "of the true label's rows"], rows) if rows else "No mistakes."
+    pairs = (
+        html_page.table(["true", "predicted as", "rows", "of the true label's rows"], rows) if rows else "No mistakes."
+    )
     return (
-        report.heatmap(found.confusion, found.labels) + "<h3>Most confused pairs</h3>" + pairs,
+        html_page.heatmap(found.confusion, found.labels) + "<h3>Most confused pairs</h3>" + pairs,
         "Colour is the share of the true label's test rows; a perfect model fills the diagonal only.",
     )
 
@@ -200,7 +203,7 @@ def _slices(found: Evaluation) -> tuple[str, str]:
     marked = [name for name, part in zip(names, found.slices, strict=True) if part["mark"]]
     accuracies = [part["figures"]["accuracy"] for part in found.slices]
     ends = [part["intervals"]["accuracy"] for part in found.slices]
-    drawn = report.intervals(
+    drawn = html_page.intervals(
         names, accuracies, ends, "accuracy, with 95 % interval", marked, found.figures[SHIPPED]["accuracy"]
     )
     header = ["slice", "value", "rows", *(f"{name_of(figure)} (95 %)" for figure in figures), ""]
@@ -209,7 +212,7 @@ def _slices(found: Evaluation) -> tuple[str, str]:
         "interval ends under the accuracy of all rows. Compare macro-F1 between slices of like size only: it falls with "
         "the number of rows per label."
     )
-    return drawn + report.table(header, rows, ["warn"] * len(rows)), note
+    return drawn + html_page.table(header, rows, ["warn"] * len(rows)), note
 
 
 def _calibration(found: Evaluation) -> tuple[str, str]:
@@ -220,10 +223,10 @@ def _calibration(found: Evaluation) -> tuple[str, str]:
         series[name] = [b[0] for b in drawn], [b[1] for b in drawn]
     shipped = plots.calibration(found.targets, found.choices[SHIPPED], found.probabilities[SHIPPED])
     rows = [[f"{confidence:.3f}", f"{accuracy:.3f}", count] for confidence, accuracy, count in shipped]
-    table = report.table(["mean confidence", "share answered right", "rows"], rows)
+    table = html_page.table(["mean confidence", "share answered right", "rows"], rows)
     return (
-        report.lines(series, "confidence of the answer", "share answered right", diagonal=True)
-        + report.details("the shipped model's bins", table),
+        html_page.lines(series, "confidence of the answer", "share answered right", diagonal=True)
+        + html_page.details("the shipped model's bins", table),
         "On the dashed line, a confidence of 0.8 is right 8 times in 10; under it the model is too sure of "
         f"itself. Bins of fewer than {_ROWS_PER_POINT} rows are not drawn.",
     )
@@ -236,7 +239,7 @@ def _mistakes(found: Evaluation) -> tuple[str, str]:
     ]
     if not rows:
         return "No mistakes.", ""
-    table = report.table(["text", "label in the data", "predicted", "confidence", "id"], rows)
+    table = html_page.table(["text", "label in the data", "predicted", "confidence", "id"], rows)
     return (
         table,
         "Where the model was surest and wrong. Often the label in the data is the wrong one: read these first.",
@@ -257,7 +260,7 @@ def _curves(curves: Mapping[str, Sequence[float]], metric: str) -> str:
             if points:
                 series[name.replace("_", " ")] = [x for x, _ in points], [y for _, y in points]
         if series:
-            drawn.append(report.lines(series, "training step", title))
+            drawn.append(html_page.lines(series, "training step", title))
     return "".join(drawn)
 
 
@@ -265,15 +268,17 @@ def _lineage(manifest: Manifest) -> tuple[str, str]:
     chain = [*manifest.ancestors, manifest.without_ancestors()]
     rows = [[entry["step"], entry["kind"], entry["digest"], entry["version"]] for entry in chain]
     params = "".join(
-        report.details(f"parameters of {entry['step']}", report.preformatted(json.dumps(entry["params"], indent=2)))
+        html_page.details(
+            f"parameters of {entry['step']}", html_page.preformatted(json.dumps(entry["params"], indent=2))
+        )
         for entry in chain
         if entry["params"]
     )
     sources = [[role.replace("_", " "), version] for role, version in source_version.in_lineage(chain).items()]
     return (
-        report.table(["source", "version"], sources)
+        html_page.table(["source", "version"], sources)
         + "<br>"
-        + report.table(["step", "gave", "digest", "fineline"], rows)
+        + html_page.table(["step", "gave", "digest", "fineline"], rows)
         + params,
         "The version of the sources that was read, and every artifact that led to this model, by the sha256 over its files.",
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fineline import loading
-from fineline.progress import progress
+from fineline.pretrained import loading
+from fineline.process.progress import progress
 from fineline.tasks import Task
 
 

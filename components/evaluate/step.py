@@ -10,15 +10,16 @@ from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, evaluat
 from components.evaluate.params import Params
 from components.evaluate.scoring import token_counts, trained_logits
 from components.evaluate.slices import named_slices
-from fineline import artifacts, connection
-from fineline.artifacts import Manifest
-from fineline.bundle import TOKENIZER, open_bundle
-from fineline.bundle import probabilities as bundle_probabilities
-from fineline.dataset import chosen_columns, read_splits, write_rows
-from fineline.errors import UsageError
-from fineline.journal import go_on, log_files
-from fineline.tags import GATE_TAG
+from fineline.artifacts import folders
+from fineline.artifacts.folders import Manifest
+from fineline.bundles.bundle import TOKENIZER, open_bundle
+from fineline.bundles.bundle import probabilities as bundle_probabilities
+from fineline.process.errors import UsageError
+from fineline.rows.dataset import chosen_columns, read_splits, write_rows
 from fineline.tasks import get_task
+from fineline.tracking import connection
+from fineline.tracking.journal import go_on, log_files
+from fineline.tracking.tags import GATE_TAG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +32,22 @@ def run(*, params: Params, model: Path, bundle: Path, splits: Path, report: Path
     """
     connection.tracking_uri()  # an address that is refused is better said now than after the models ran
     manifests = {
-        name: artifacts.verify(path) for name, path in (("model", model), ("bundle", bundle), ("splits", splits))
+        name: folders.verify(path) for name, path in (("model", model), ("bundle", bundle), ("splits", splits))
     }
     _check_kinds(manifests)
     config = json.loads((model / "model.json").read_text(encoding="utf-8"))
     opened = open_bundle(bundle)
     _check_lineage(manifests, config["labels"], opened.labels)
     found = _evaluate(params, opened, model, config, splits)
-    with artifacts.output(report) as folder:
-        artifacts.write_json(folder / "metrics.json", metrics(found))
-        artifacts.write_json(folder / "gate.json", found.gate)
+    with folders.output(report) as folder:
+        folders.write_json(folder / "metrics.json", metrics(found))
+        folders.write_json(folder / "gate.json", found.gate)
         rows = predictions(found)
         write_rows(rows, folder / "predictions.parquet", _schema(rows))
         plots.write_plots(folder / "plots", found)
         card = model_card.render(found, opened.config, manifests["bundle"], manifests["model"])
         (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-        measurements = bundle / artifacts.MEASUREMENTS
+        measurements = bundle / folders.MEASUREMENTS
         html = page.render(
             found,
             opened.config,
@@ -55,9 +56,9 @@ def run(*, params: Params, model: Path, bundle: Path, splits: Path, report: Path
             page.read_curves(model / "curves.csv"),
             params.min_label_f1,
         )
-        (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
+        (folder / folders.REPORT).write_text(html, encoding="utf-8")
         run_id, taken = _track(found, bundle, folder)
-        artifacts.write_manifest(
+        folders.write_manifest(
             folder,
             step="evaluate",
             kind="report",
@@ -68,7 +69,7 @@ def run(*, params: Params, model: Path, bundle: Path, splits: Path, report: Path
         )
     if taken:
         _log_files(run_id, report)
-    return f"gate {found.gate['summary']}; report: {report / artifacts.REPORT}"
+    return f"gate {found.gate['summary']}; report: {report / folders.REPORT}"
 
 
 def _check_kinds(manifests: Mapping[str, Manifest]) -> None:
@@ -150,7 +151,7 @@ def _track(found: Evaluation, bundle: Path, folder: Path) -> tuple[str, bool]:
 def _log_files(run_id: str, report: Path) -> None:
     """The report for readers of the MLflow UI; one folder each, as log_files takes them."""
     names = {
-        "report": artifacts.REPORT,
+        "report": folders.REPORT,
         "metrics": "metrics.json",
         "gate": "gate.json",
         "model_card": "MODEL_CARD.md",

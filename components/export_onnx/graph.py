@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fineline.bundle import EMBEDDING, MODEL
-from fineline.errors import UsageError
+from fineline.bundles.bundle import EMBEDDING, MODEL
+from fineline.process.errors import UsageError
 from fineline.tasks import Task
 
 # Protobuf holds no message of 2 GiB; larger weights go to model.onnx.data beside the graph.

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fineline.params import StepParams
+from fineline.steps.params import StepParams
 
 
 class Params(StepParams):

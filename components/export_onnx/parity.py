@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fineline.bundle import Bundle
-from fineline.bundle import run as run_batch
-from fineline.errors import DataRejected
+from fineline.bundles.bundle import Bundle
+from fineline.bundles.bundle import run as run_batch
+from fineline.process.errors import DataRejected
 from fineline.tasks import Task
 
 _BATCH = 16

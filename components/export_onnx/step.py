@@ -7,13 +7,14 @@ from typing import Any
 
 from components.export_onnx import parity
 from components.export_onnx.params import Params
-from fineline import artifacts, loading
-from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
-from fineline.dataset import read_splits
-from fineline.errors import GateRejected, UsageError
-from fineline.journal import go_on
-from fineline.models import model_folder
+from fineline.artifacts import folders
+from fineline.bundles.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
+from fineline.pretrained import loading
+from fineline.pretrained.models import model_folder
+from fineline.process.errors import GateRejected, UsageError
+from fineline.rows.dataset import read_splits
 from fineline.tasks import get_task
+from fineline.tracking.journal import go_on
 
 _DIGITS = 7  # of differences of logits; fp32 carries no more
 
@@ -21,7 +22,7 @@ _DIGITS = 7  # of differences of logits; fp32 carries no more
 def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     """Writes the bundle `onnx`. Raises GateRejected, and leaves no output, when it does not answer as `model` does."""
     config = _config(model)
-    artifacts.verify(splits)
+    folders.verify(splits)
     task = get_task(config["task"])
     rows = read_splits(splits)
     pools = {name: rows[name]["text"].tolist() for name in ("validation", "train", "test")}
@@ -41,7 +42,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     # before the export: an exporter may change what the same model answers afterwards
     expected = parity.torch_answers(trained, tokenizer, names, texts, config["max_length"])
 
-    with artifacts.output(onnx) as folder:
+    with folders.output(onnx) as folder:
         graph.export(trained, task, names, params.opset, folder)
         shutil.copyfile(model / TOKENIZER, folder / TOKENIZER)
         description: dict[str, Any] = {
@@ -55,14 +56,14 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
             "windowing": None,
             "thresholds": None,
         }
-        artifacts.write_json(folder / CONFIG, description)
+        folders.write_json(folder / CONFIG, description)
         bundle = open_bundle(folder)
         differences = parity.compare(task, expected, parity.bundle_answers(bundle, texts))
         _gate(params, differences, len(texts))
         description |= {"golden": golden(bundle), "golden_tolerance": params.golden_tolerance}
-        artifacts.write_json(folder / CONFIG, description)
+        folders.write_json(folder / CONFIG, description)
         lengths = [len(tokens) for tokens in expected[0]]
-        artifacts.write_json(
+        folders.write_json(
             folder / "parity.json",
             {
                 **differences,
@@ -80,7 +81,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
         # Only written to the journal: evaluate sends it, and no tracking server is needed here.
         if (journal := go_on(model, folder)).started:
             journal.metrics({f"export_onnx.{name}": value for name, value in figures.items()})
-        artifacts.write_manifest(
+        folders.write_manifest(
             folder,
             step="export_onnx",
             kind="bundle",
@@ -97,7 +98,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
 
 def _config(model: Path) -> dict[str, Any]:
     """model.json of the artifact. Raises UsageError when the folder is no trained model."""
-    manifest = artifacts.verify(model)
+    manifest = folders.verify(model)
     if manifest.kind != "model" or "model.json" not in manifest.files:
         raise UsageError(f"{model} is a {manifest.kind}, not a trained model", "give the output of train to --model")
     model_folder(str(model.absolute()))

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from fineline.errors import UsageError
-from fineline.params import Delimiter, Encoding, StepParams
-from fineline.reading.settings import Reading
+from fineline.process.errors import UsageError
+from fineline.rows.settings import Reading
+from fineline.steps.params import Delimiter, Encoding, StepParams
 from fineline.tasks import get_task
 
 # Columns that later steps read by these names: a kept column must not pass for one of them.

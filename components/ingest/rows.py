@@ -7,11 +7,11 @@ from typing import Any
 
 from components.ingest.params import Params
 from components.ingest.seen import Seen
-from fineline.reading.cells import Classes, text_of
-from fineline.reading.records import Record
-from fineline.reading.settings import Reading
+from fineline.rows.cells import Classes, text_of
+from fineline.rows.records import Record
+from fineline.rows.settings import Reading
 from fineline.tasks import Task
-from fineline.text import clean_name
+from fineline.texts.sameness import clean_name
 
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _SPLITS = {"": None, "train": None, "validation": None, "test": "test"}

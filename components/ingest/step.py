@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from components.ingest.params import Params
 from components.ingest.rows import set_id, typed_row
 from components.ingest.seen import Seen, open_seen
-from fineline import artifacts, pinned
-from fineline import source_version as versions
-from fineline.dataset import DATA, ROW_GROUP, describe, schema
-from fineline.errors import DataRejected, UsageError
-from fineline.locations import File
-from fineline.progress import progress
-from fineline.reading.quarantine import QUARANTINE, Quarantine
-from fineline.reading.tables import check_columns, named, open_table
-from fineline.redaction import redacted
+from fineline.artifacts import folders
+from fineline.process.errors import DataRejected, UsageError
+from fineline.process.progress import progress
+from fineline.rows.dataset import DATA, ROW_GROUP, describe, schema
+from fineline.rows.quarantine import QUARANTINE, Quarantine
+from fineline.rows.tables import check_columns, named, open_table
+from fineline.sources import pinned
+from fineline.sources import source_version as versions
+from fineline.sources.locations import File
+from fineline.sources.redaction import redacted
 from fineline.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
     with versions.opened(source_version) as (version, version_folder):
         files = _files(version, params)
         rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
-        with artifacts.output(dataset) as folder:
+        with folders.output(dataset) as folder:
             try:
                 figures = _ingest(files, folder, params, task)
                 _check(version, files, figures["sources"])
@@ -49,7 +50,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
                     raise
                 (folder / QUARANTINE).replace(rejected)
                 raise DataRejected(error.what, f"{error.hint}; the refused rows are in {rejected}") from None
-            artifacts.write_manifest(
+            folders.write_manifest(
                 folder,
                 step="ingest",
                 kind="dataset",

@@ -9,8 +9,8 @@ import numpy as np
 
 from components.monitor import statistics
 from components.monitor.params import Params
-from fineline.reference import SLICE, Features
-from fineline.statistics import holm
+from fineline.bundles.reference import SLICE, Features
+from fineline.statistics.multiple_tests import holm
 
 DRIFT, NO_DRIFT, TOO_FEW = "drift", "no drift", "too few rows"
 SLICE_TESTS = ("characters", "embedding", "predicted labels", "confidence")

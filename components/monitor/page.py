@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from components.monitor.drift import DRIFT, NO_DRIFT
-from fineline import report
-from fineline.reference import Features
+from fineline.bundles.reference import Features
+from fineline.reports import html_page
 
 _LABELS_DRAWN = 15
 _BINS = 30
@@ -24,17 +24,17 @@ def render(
 
     `unlike` are the recent texts that differ most from the reference.
     """
-    sections = [report.section("Rows", _rows(content))]
+    sections = [html_page.section("Rows", _rows(content))]
     if reference and recent:
         sections = [
-            report.section("Tests", *_tests(content)),
-            report.section("Predicted labels", *_labels(content["labels"])),
-            report.section("Confidence", _densities("score", "score of the predicted label", reference, recent)),
-            report.section("Length", _densities("characters", "characters", reference, recent)),
-            report.section("Tokens", *_tokens(content["tokens"])),
-            report.section(
+            html_page.section("Tests", *_tests(content)),
+            html_page.section("Predicted labels", *_labels(content["labels"])),
+            html_page.section("Confidence", _densities("score", "score of the predicted label", reference, recent)),
+            html_page.section("Length", _densities("characters", "characters", reference, recent)),
+            html_page.section("Tokens", *_tokens(content["tokens"])),
+            html_page.section(
                 "Recent texts least like the reference",
-                report.table(["text"], [[text[:_SHOWN]] for text in unlike]),
+                html_page.table(["text"], [[text[:_SHOWN]] for text in unlike]),
                 "By a classifier on the embeddings that had not seen them. It finds such texts without drift too.",
             ),
             *sections,
@@ -42,7 +42,7 @@ def render(
     verdict = content["verdict"]
     tests = [test for test in content["tests"] if not test["slice"]]
     largest = [(f"effect: {test['test']}", f"{test['effect']:.3f}") for test in tests]
-    return report.page(
+    return html_page.page(
         title="Drift of recent texts",
         subtitle=f"{content['rows']:,} recent rows against {content['reference_rows']:,} of the reference",
         tiles=[("recent rows", f"{content['rows']:,}"), *largest],
@@ -66,7 +66,7 @@ def _tests(content: Mapping[str, Any]) -> tuple[str, str]:
         for test in content["tests"]
     ]
     tones = ["bad" if test["drift"] else "good" for test in content["tests"]]
-    return report.table(["rows", "test", "recent rows", "effect", "p", "p (Holm)", ""], rows, tones), (
+    return html_page.table(["rows", "test", "recent rows", "effect", "p", "p (Holm)", ""], rows, tones), (
         "An effect is the largest difference between two shares of rows that the test looks at, 0 to 1. The second p-value is "
         "adjusted for the number of tests."
     )
@@ -81,8 +81,10 @@ def _labels(shares: Mapping[str, Sequence[float]]) -> tuple[str, str]:
             values.append(round(share, 4))
         highlight.append(names[-1])
     rows = [[label, *(f"{share:.4f}" for share in shares[label])] for label in order]
-    table = report.details(f"all {len(rows)}", report.table(["label", "reference", "recent"], rows))
-    return report.bars(names, values, "share of rows", highlight) + table, "The labels whose share changed most first."
+    table = html_page.details(f"all {len(rows)}", html_page.table(["label", "reference", "recent"], rows))
+    return html_page.bars(
+        names, values, "share of rows", highlight
+    ) + table, "The labels whose share changed most first."
 
 
 def _densities(column: str, unit: str, reference: Features, recent: Features) -> str:
@@ -92,14 +94,14 @@ def _densities(column: str, unit: str, reference: Features, recent: Features) ->
     def share(part: Features) -> list[float]:
         return (np.histogram(part.rows[column], edges)[0] / len(part.rows)).tolist()
 
-    return report.lines(
+    return html_page.lines(
         {"reference": (middles, share(reference)), "recent": (middles, share(recent))}, unit, "share of rows"
     )
 
 
 def _tokens(tokens: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     rows = [[entry["token"], f"{entry['difference']:+.4f}", f"{entry['p']:.2g}"] for entry in tokens]
-    return report.table(["token", "change in the share of rows", "p (Bonferroni)"], rows), (
+    return html_page.table(["token", "change in the share of rows", "p (Bonferroni)"], rows), (
         "The share of rows that hold a token, of the 200 tokens that most rows hold; the surest changes first."
     )
 
@@ -116,4 +118,4 @@ def _rows(content: Mapping[str, Any]) -> str:
         ["columns of the reference that the source has not", ", ".join(content["columns_not_in_source"]) or "none"],
         ["sha256 of the texts", content["texts_sha256"]],
     ]
-    return report.table(["", ""], rows)
+    return html_page.table(["", ""], rows)

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fineline.params import Delimiter, Encoding, StepParams
-from fineline.reading.settings import Reading
+from fineline.rows.settings import Reading
+from fineline.steps.params import Delimiter, Encoding, StepParams
 
 
 class Params(StepParams):

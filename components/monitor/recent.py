@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.monitor.params import Params
-from fineline.errors import DataRejected
-from fineline.locations import find_files
-from fineline.reading.cells import text_of
-from fineline.reading.quarantine import Quarantine
-from fineline.reading.records import Record
-from fineline.reading.tables import check_columns, named, open_table
+from fineline.process.errors import DataRejected
+from fineline.rows.cells import text_of
+from fineline.rows.quarantine import Quarantine
+from fineline.rows.records import Record
+from fineline.rows.tables import check_columns, named, open_table
+from fineline.sources.locations import find_files
 
 if TYPE_CHECKING:
     import pandas as pd

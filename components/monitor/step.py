@@ -9,10 +9,11 @@ import numpy as np
 from components.monitor import drift as drifting
 from components.monitor import page, recent
 from components.monitor.params import Params
-from fineline import artifacts, reference
-from fineline.bundle import open_bundle
-from fineline.errors import UsageError
-from fineline.reference import SLICE, Features
+from fineline.artifacts import folders
+from fineline.bundles import reference
+from fineline.bundles.bundle import open_bundle
+from fineline.bundles.reference import SLICE, Features
+from fineline.process.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
 
     Raises UsageError when the bundle keeps no reference or the source is not there, DataRejected when it cannot be read.
     """
-    manifest = artifacts.verify(bundle)
+    manifest = folders.verify(bundle)
     if manifest.kind != "bundle":
         raise UsageError(f"{bundle} is a {manifest.kind}, not a bundle", "give the output of quantize to --bundle")
     kept = reference.read(bundle)
@@ -45,7 +46,7 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
         "columns_not_in_source": [name for name in columns if name not in found.rows],
         "texts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
     }
-    with artifacts.output(drift) as folder:
+    with folders.output(drift) as folder:
         if min(len(texts), len(kept.rows)) < params.min_rows:
             reason = f"{len(texts):,} recent and {len(kept.rows):,} rows of the reference, {params.min_rows:,} of each needed"
             content |= {"verdict": drifting.TOO_FEW, "reason": reason, "tests": []}
@@ -73,9 +74,9 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
             }
             order = np.argsort(-findings.unlike, kind="stable")[:10]
             html = page.render(content, kept, now, [texts[i] for i in order])
-        artifacts.write_json(folder / DRIFT, content)
-        (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
-        artifacts.write_manifest(
+        folders.write_json(folder / DRIFT, content)
+        (folder / folders.REPORT).write_text(html, encoding="utf-8")
+        folders.write_manifest(
             folder,
             step="monitor",
             kind="drift",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from components.monitor.__main__ import STEP
-from fineline import delivery
-from fineline.patience import patient
-from fineline.step import guarded, main, quiet_libraries
+from fineline.kubeflow import delivery
+from fineline.process.patience import patient
+from fineline.steps.command_line import guarded, main, quiet_libraries
 
 NOT_WATCHED = "not watched"
 
@@ -53,33 +53,40 @@ def watch(argv: list[str] | None = None) -> int:
 
 def _champion(name: str, source: str, folder: Path) -> Path | str:
     """The bundle of the champion, downloaded into `folder`, or why there is nothing to compare."""
-    from fineline import artifacts, connection, fetch, ledger, reference, registry
+    from fineline.artifacts import folders
+    from fineline.bundles import reference
+    from fineline.registry import fetch, ledger, model_versions
+    from fineline.tracking import connection
 
     if not source:
         return "no source of recent texts is set"
-    with registry.server_errors():
+    with model_versions.server_errors():
         server = connection.client()
-        version = ledger.aliases(server, name).get(registry.CHAMPION) if registry.exists(server, name) else None
+        version = (
+            ledger.aliases(server, name).get(model_versions.CHAMPION) if model_versions.exists(server, name) else None
+        )
     if version is None:
         return f"{name} has no champion yet"
     bundle = fetch.download(fetch.find(f"models:/{name}/{version}"), folder)
-    if reference.ROWS not in artifacts.read_manifest(bundle).files:
+    if reference.ROWS not in folders.read_manifest(bundle).files:
         return f"version {version} of {name} keeps no reference to compare with"
     return bundle
 
 
 def _not_watched(why: str, flags: Any) -> None:
-    from fineline import artifacts, kubeflow, report
+    from fineline.artifacts import folders
+    from fineline.kubeflow import executor
+    from fineline.reports import html_page
 
-    asked = kubeflow.parse(flags.executor_input) if flags.executor_input else None
+    asked = executor.parse(flags.executor_input) if flags.executor_input else None
     figures = {"verdict": NOT_WATCHED, "drifted": False, "enough": False, "p": 1.0, "rows": 0, "reason": why}
-    with artifacts.output(flags.drift) as folder:
-        artifacts.write_json(folder / "drift.json", figures)
-        page = report.page("Drift", flags.name, [], [], verdict=f"{NOT_WATCHED}: {why}", tone="warn")
-        (folder / artifacts.REPORT).write_text(page, encoding="utf-8")
-        artifacts.write_manifest(folder, step=STEP.name, kind="drift", params={}, inputs={}, figures=figures)
+    with folders.output(flags.drift) as folder:
+        folders.write_json(folder / "drift.json", figures)
+        page = html_page.page("Drift", flags.name, [], [], verdict=f"{NOT_WATCHED}: {why}", tone="warn")
+        (folder / folders.REPORT).write_text(page, encoding="utf-8")
+        folders.write_manifest(folder, step=STEP.name, kind="drift", params={}, inputs={}, figures=figures)
     if asked:
-        kubeflow.write_output(asked, {"drift": flags.drift})
+        executor.write_output(asked, {"drift": flags.drift})
     print(f"{STEP.name}: {NOT_WATCHED}: {why}", flush=True)
 
 

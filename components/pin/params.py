@@ -2,8 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from fineline.params import StepParams
-from fineline.redaction import CREDENTIALS
+from fineline.sources.redaction import CREDENTIALS
+from fineline.steps.params import StepParams
 
 
 class Params(StepParams):

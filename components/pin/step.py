@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from components.pin.params import Params
-from fineline import artifacts, pinned
-from fineline import source_version as versions
-from fineline.errors import ResourceError
-from fineline.locations import File, find_files, reachable
-from fineline.progress import progress
-from fineline.redaction import redacted
+from fineline.artifacts import folders
+from fineline.process.errors import ResourceError
+from fineline.process.progress import progress
+from fineline.sources import pinned
+from fineline.sources import source_version as versions
+from fineline.sources.locations import File, find_files, reachable
+from fineline.sources.redaction import redacted
 
 _SHORT = 12
 
@@ -24,9 +25,9 @@ def run(*, params: Params, source_version: Path) -> str:
     """
     locations = {"source": params.source, "test_source": params.test_source}
     version = {role: _pinned(location) for role, location in locations.items() if location}
-    with artifacts.output(source_version, keep_equal=True) as folder:
+    with folders.output(source_version, keep_equal=True) as folder:
         versions.write(folder, version)
-    artifacts.note(source_version, **{versions.TEXT: versions.line(version)})  # the same bytes may lie elsewhere now
+    folders.note(source_version, **{versions.TEXT: versions.line(version)})  # the same bytes may lie elsewhere now
     return "; ".join(_said(role, source) for role, source in version.items())
 
 

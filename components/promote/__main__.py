@@ -4,10 +4,10 @@
 import sys
 from typing import TYPE_CHECKING
 
-from fineline.step import Run, Step, main
+from fineline.steps.command_line import Run, Step, main
 
 if TYPE_CHECKING:
-    from fineline.params import StepParams
+    from fineline.steps.params import StepParams
 
 
 def load() -> "tuple[type[StepParams], Run]":

@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 from typing import Any
 
-from fineline import ledger
+from fineline.registry import ledger
 
 SERIES = "question"
 

@@ -10,8 +10,8 @@ from scipy.stats import binom, norm
 from components.promote.params import Params
 from components.promote.parts import Slice, among, parts
 from components.promote.statistics import accuracy_bound, exchanged, mcnemar
-from fineline.bundle import Bundle, logits, model_files
-from fineline.errors import UsageError
+from fineline.bundles.bundle import Bundle, logits, model_files
+from fineline.process.errors import UsageError
 from fineline.tasks import Task
 
 MODELS = ("champion", "challenger")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 Renamed = Mapping[str, str | None]
 

@@ -13,12 +13,12 @@ from components.promote.params import Params
 from components.promote.parts import slices_of
 from components.promote.test_set import JOINED
 from components.promote.verdict import HOLD, judge
-from fineline.bundle import Bundle, probabilities
-from fineline.dataset import chosen_columns
-from fineline.errors import UsageError
+from fineline.bundles.bundle import Bundle, probabilities
+from fineline.process.errors import UsageError
+from fineline.registry.test_set import RETIRED
+from fineline.registry.training_rows import text_hashes
+from fineline.rows.dataset import chosen_columns
 from fineline.tasks import Task
-from fineline.test_set import RETIRED
-from fineline.training_rows import text_hashes
 
 if TYPE_CHECKING:
     import pandas as pd

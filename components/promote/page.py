@@ -7,7 +7,7 @@ from components.promote.comparison import MODELS
 from components.promote.meeting import Meeting
 from components.promote.params import Params
 from components.promote.parts import NO_WORSE, UNKNOWN, WORSE
-from fineline import report
+from fineline.reports import html_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,20 +23,20 @@ _PARTS_DRAWN = 30
 def render(content: Mapping[str, Any], meeting: Meeting, rows: "pd.DataFrame", params: Params) -> str:
     """The page. `content` is that of promotion.json, `rows` the frozen test set with its texts."""
     counts, found = meeting.counts, meeting.found
-    sections = [report.section("Verdict", *_rules(meeting))]
+    sections = [html_page.section("Verdict", *_rules(meeting))]
     if found:
         sections += [
-            report.section("The whole test set", *_figures(meeting, params)),
-            report.section("Labels and slices", *_parts(found["parts"])),
+            html_page.section("The whole test set", *_figures(meeting, params)),
+            html_page.section("Labels and slices", *_parts(found["parts"])),
             *_forgotten(found["forgetting"]),
-            report.section("What it costs", *_costs(meeting)),
-            report.section("Rows that only one of them answers right", *_differences(meeting, rows)),
+            html_page.section("What it costs", *_costs(meeting)),
+            html_page.section("Rows that only one of them answers right", *_differences(meeting, rows)),
         ]
     if meeting.changed_labels:
-        sections.append(report.section("Labels that changed", *_changed_labels(meeting)))
-    sections.append(report.section("Test set", *_test_set(content, meeting)))
+        sections.append(html_page.section("Labels that changed", *_changed_labels(meeting)))
+    sections.append(html_page.section("Test set", *_test_set(content, meeting)))
     verdict = content["verdict"]
-    return report.page(
+    return html_page.page(
         title=f"Version {content['version']} of {content['name']} against champion {content['champion']}",
         subtitle=f"{counts['compared']:,} of {counts['test_set']:,} test rows, sha256 {content['test_set']['digest'][:12]}",
         tiles=_tiles(meeting),
@@ -62,13 +62,13 @@ def _rules(meeting: Meeting) -> tuple[str, str]:
     rules = meeting.verdict["rules"]
     rows = [[rule["rule"], rule["meaning"], rule["figure"], rule["state"]] for rule in rules]
     note = "One failed rule holds the challenger back; else one undecided rule makes the verdict inconclusive."
-    return report.table(["rule", "meaning", "found", ""], rows, [STATES[rule["state"]] for rule in rules]), note
+    return html_page.table(["rule", "meaning", "found", ""], rows, [STATES[rule["state"]] for rule in rules]), note
 
 
 def _figures(meeting: Meeting, params: Params) -> tuple[str, str]:
     figures = meeting.found["figures"]
     level = f"{1 - 2 * params.alpha:.0%}"
-    drawn = report.intervals(
+    drawn = html_page.intervals(
         list(figures),
         [figure["gain"] for figure in figures.values()],
         [(figure["low"], figure["high"]) for figure in figures.values()],
@@ -91,7 +91,7 @@ def _figures(meeting: Meeting, params: Params) -> tuple[str, str]:
         f"p = {found['superior']['p']:.3g}. Each end of an interval is a one-sided bound at {params.alpha:g}: Tango's for "
         f"accuracy, else by the error over {params.bootstrap:,} paired bootstrap samples of rows."
     )
-    body = drawn + report.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows)
+    body = drawn + html_page.table(["figure", "champion", "challenger", f"gain ({level} interval)"], rows)
     return body, " ".join([note, *_honest(meeting)])
 
 
@@ -115,7 +115,7 @@ def _forgotten(parts: list[dict[str, Any]]) -> list[Any]:
         return []
     drawn, note = _parts(parts)
     explained = f"Those that did not join the test set with this version. {note}"
-    return [report.section("Forgetting: the older test rows alone", drawn, explained)]
+    return [html_page.section("Forgetting: the older test rows alone", drawn, explained)]
 
 
 def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:
@@ -131,15 +131,15 @@ def _parts(parts: list[dict[str, Any]]) -> tuple[str, str]:
         rows.append([part["what"], part["name"], part["rows"], *cells, *figures, part["state"]])
     header = ["", "name", "rows", *MODELS, "gain", "margin", "p (Holm)", "loss that shows", ""]
     bars = (
-        report.bars(
+        html_page.bars(
             names, [round(part["challenger"] - part["champion"], 4) for part in drawn], "gain in accuracy", worse
         )
         if drawn
         else ""
     )
     unknown = sum(part["state"] == UNKNOWN for part in parts)
-    table = report.table(header, rows, [PART_STATES[part["state"]] for part in parts])
-    return bars + report.details(f"all {len(parts)}, {unknown} of them unknown", table), (
+    table = html_page.table(header, rows, [PART_STATES[part["state"]] for part in parts])
+    return bars + html_page.details(f"all {len(parts)}, {unknown} of them unknown", table), (
         "Recall of a label, accuracy of a slice. worse: significantly, by more than the margin (Tango's paired score test, "
         "adjusted for their number by Holm). no worse: a loss of the margin is ruled out. unknown: too few rows for either, and "
         "not drawn; a loss of the size in the last column but one would have been called worse as often as `power` says."
@@ -157,7 +157,7 @@ def _costs(meeting: Meeting) -> tuple[str, str]:
         ["model files (MB)", *(f"{costs['bytes'][name] / 1e6:.2f}" for name in MODELS), f"{costs['size_ratio']:.2f}"],
     ]
     note = f"{costs['texts']:,} texts, {costs['rounds']} rounds, the two models in turns in one process, tokenizer included."
-    return report.table(["", *MODELS, "ratio"], rows), note
+    return html_page.table(["", *MODELS, "ratio"], rows), note
 
 
 def _differences(meeting: Meeting, rows: "pd.DataFrame") -> tuple[str, str]:
@@ -173,7 +173,7 @@ def _differences(meeting: Meeting, rows: "pd.DataFrame") -> tuple[str, str]:
     table = [
         [texts[identity], label, champion, challenger, identity] for identity, label, champion, challenger in shown
     ]
-    body = report.table(["text", "label", *MODELS, "id"], table)
+    body = html_page.table(["text", "label", *MODELS, "id"], table)
     return body, f"{len(shown):,} of {len(lost) + len(gained):,}, those that would be lost first."
 
 
@@ -185,7 +185,7 @@ def _changed_labels(meeting: Meeting) -> tuple[str, str]:
         [entry["label"], entry["what"], entry["now"], entry["rows"], *(cell(entry[name]) for name in MODELS)]
         for entry in meeting.changed_labels
     ]
-    return report.table(
+    return html_page.table(
         ["label", "what became of it", "now", "test rows", *(f"recall, {name}" for name in MODELS)], rows
     ), ("Not part of the comparison unless both models can give the label under its present name.")
 
@@ -208,4 +208,4 @@ def _test_set(content: Mapping[str, Any], meeting: Meeting) -> tuple[str, str]:
         ["level of this question", f"{content['question']['level']:.2g}"],
         ["sha256 of the test set", state["digest"]],
     ]
-    return report.table(["", ""], [[name, report.shown(value)] for name, value in rows]), ""
+    return html_page.table(["", ""], [[name, html_page.shown(value)] for name, value in rows]), ""

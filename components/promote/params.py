@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from fineline.params import StepParams
+from fineline.steps.params import StepParams
 
 
 class Params(StepParams):

@@ -7,7 +7,7 @@ import numpy as np
 
 from components.promote.params import Params
 from components.promote.statistics import accuracy_bound, loss_seen, worse_than
-from fineline.statistics import holm
+from fineline.statistics.multiple_tests import holm
 
 if TYPE_CHECKING:
     import pandas as pd

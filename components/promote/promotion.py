@@ -10,11 +10,12 @@ from components.promote import budget, page, test_set
 from components.promote.meeting import Anchor, Meeting, meet
 from components.promote.params import Params
 from components.promote.verdict import HOLD, PROMOTE
-from fineline import artifacts, fetch, ledger, registry, training_rows
-from fineline.bundle import open_bundle, self_test
-from fineline.dataset import write_rows
-from fineline.errors import ResourceError, UsageError
-from fineline.registry import CHAMPION
+from fineline.artifacts import folders
+from fineline.bundles.bundle import open_bundle, self_test
+from fineline.process.errors import ResourceError, UsageError
+from fineline.registry import fetch, ledger, model_versions, training_rows
+from fineline.registry.model_versions import CHAMPION
+from fineline.rows.dataset import write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ def promote(
             "test_set": {**state, **counts},
             "moved": False,
         }
-        rejected = registry.noted(server, name, version, registry.REJECTED)
+        rejected = model_versions.noted(server, name, version, model_versions.REJECTED)
         if champion == version:
             return _written(folder, {**content, **_plain(PROMOTE, "it is the champion already"), "waits": False})
         if rejected and not asked:
@@ -106,10 +107,10 @@ def line(content: Mapping[str, Any]) -> str:
 
 def fetched(server: Any, name: str, version: int, folder: Path) -> Path:
     """The bundle of a version, downloaded into `folder` and checked against the version's sha256."""
-    tags = registry.version_of(server, name, version).tags
-    if registry.SHA256 not in tags:
+    tags = model_versions.version_of(server, name, version).tags
+    if model_versions.SHA256 not in tags:
         raise UsageError(f"models:/{name}/{version} was not registered by fineline", "give another version")
-    return fetch.download(fetch.Version(name, str(version), tags[registry.SHA256]), folder)
+    return fetch.download(fetch.Version(name, str(version), tags[model_versions.SHA256]), folder)
 
 
 def _test_rows(
@@ -157,13 +158,13 @@ def _against(
         seen = {}
         for model, number in (("champion", champion), ("challenger", version)):
             (there / model).mkdir(exist_ok=True)
-            seen[model] = training_rows.read(server, registry.version_of(server, name, number), there / model)
+            seen[model] = training_rows.read(server, model_versions.version_of(server, name, number), there / model)
         old = test_set.others(frozen, _address(name, version))
-        judged_on = registry.version_of(server, name, champion).tags.get(JUDGED_ON, "")
+        judged_on = model_versions.version_of(server, name, champion).tags.get(JUDGED_ON, "")
         since = test_set.joined_since(server, name, frozen, judged_on)
         compared = None if anchor == champion else _anchor(server, name, anchor, there / "anchor")
         meeting = meet(params, level, bundles, frozen, seen, old, since, compared)
-    write_rows(meeting.answers, folder / artifacts.COMPARISON)
+    write_rows(meeting.answers, folder / folders.COMPARISON)
     added = _content(meeting)
     superior = params.require == "superior" and meeting.verdict["verdict"] == PROMOTE
     added |= {
@@ -171,7 +172,7 @@ def _against(
         "question": {**asked, "number": level.questions, "level": level.now},
     }
     html = page.render({**content, **added}, meeting, frozen, params)
-    (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
+    (folder / folders.REPORT).write_text(html, encoding="utf-8")
     return added
 
 
@@ -199,7 +200,7 @@ def _anchor(server: Any, name: str, version: int, folder: Path) -> Anchor:
     if not ledger.has_version(server, name, version):
         return Anchor(version, None, missing="it was deleted; a person can move the alias all the same (--force)")
     folder.mkdir()
-    seen = training_rows.read(server, registry.version_of(server, name, version), folder)
+    seen = training_rows.read(server, model_versions.version_of(server, name, version), folder)
     return Anchor(version, open_bundle(fetched(server, name, version, folder / "bundle")), seen)
 
 
@@ -224,12 +225,12 @@ def _plain(verdict: str, reason: str) -> dict[str, Any]:
 
 def _log(server: Any, name: str, content: dict[str, Any], folder: Path) -> dict[str, str]:
     """Logs the evidence to the version's run; gives where it lies: run, path, sha256 of promotion.json there."""
-    run_id = registry.version_of(server, name, content["version"]).run_id
+    run_id = model_versions.version_of(server, name, content["version"]).run_id
     _written(folder, content)
-    digest = artifacts.sha256_file(folder / artifacts.PROMOTION)
+    digest = folders.sha256_file(folder / folders.PROMOTION)
     # With the digest in its name no later comparison of the same two takes its place.
     path = f"promote/{content['version']}-against-{content['champion'] or 'none'}-{digest[:12]}"
-    for file in (artifacts.PROMOTION, artifacts.COMPARISON, artifacts.REPORT):
+    for file in (folders.PROMOTION, folders.COMPARISON, folders.REPORT):
         if (folder / file).is_file():
             server.log_artifact(run_id, str(folder / file), path)
     return {"run": run_id, "path": path, "sha256": digest, "anchor": content["anchor"]}
@@ -244,11 +245,11 @@ def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> N
         "since": content.get("comparison", {}).get("since", {}),
     }
     server.set_model_version_tag(name, str(version), JUDGED_ON, content["test_set"]["digest"])
-    registry.note(server, name, version, registry.VERDICT, said)
-    registry.note(server, name, version, registry.REJECTED, None)
-    registry.note(server, name, version, registry.WAITS, said if content["waits"] else None)
+    model_versions.note(server, name, version, model_versions.VERDICT, said)
+    model_versions.note(server, name, version, model_versions.REJECTED, None)
+    model_versions.note(server, name, version, model_versions.WAITS, said if content["waits"] else None)
 
 
 def _written(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    artifacts.write_json(folder / artifacts.PROMOTION, content)
+    folders.write_json(folder / folders.PROMOTION, content)
     return content

@@ -6,9 +6,12 @@ from typing import Any
 
 from components.promote.params import Params
 from components.promote.verdict import HOLD
-from fineline import artifacts, connection, registry, report
-from fineline.dataset import read_splits
-from fineline.errors import UsageError
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
+from fineline.registry import model_versions
+from fineline.reports import html_page
+from fineline.rows.dataset import read_splits
+from fineline.tracking import connection
 
 
 def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promotion: Path) -> str:
@@ -22,9 +25,9 @@ def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promo
 
     connection.tracking_uri()
     registered = _registered(bundle, registration, splits)
-    with artifacts.output(promotion) as folder:
+    with folders.output(promotion) as folder:
         if registered["registered"]:
-            with registry.server_errors():
+            with model_versions.server_errors():
                 rows = read_splits(splits)["test"]
                 name, version = registered["name"], registered["version"]
                 content = promoting.promote(connection.client(), params, name, version, bundle, folder, rows)
@@ -35,11 +38,11 @@ def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promo
                 "moved": False,
                 "waits": False,
             }
-            artifacts.write_json(folder / artifacts.PROMOTION, content)
-        if not (folder / artifacts.REPORT).is_file():  # there was nothing to compare with
-            html = report.page("Promotion", registered.get("name", ""), [], [], verdict=promoting.line(content))
-            (folder / artifacts.REPORT).write_text(html, encoding="utf-8")
-        artifacts.write_manifest(
+            folders.write_json(folder / folders.PROMOTION, content)
+        if not (folder / folders.REPORT).is_file():  # there was nothing to compare with
+            html = html_page.page("Promotion", registered.get("name", ""), [], [], verdict=promoting.line(content))
+            (folder / folders.REPORT).write_text(html, encoding="utf-8")
+        folders.write_manifest(
             folder,
             step="promote",
             kind="promotion",
@@ -54,7 +57,7 @@ def run(*, params: Params, bundle: Path, registration: Path, splits: Path, promo
 def _registered(bundle: Path, registration: Path, splits: Path) -> dict[str, Any]:
     """registration.json, of inputs that belong together."""
     given = {"bundle": bundle, "registration": registration, "splits": splits}
-    manifests = {name: artifacts.verify(path) for name, path in given.items()}
+    manifests = {name: folders.verify(path) for name, path in given.items()}
     for name, manifest in manifests.items():
         if manifest.kind != name:
             raise UsageError(f"{given[name]} is a {manifest.kind}, not a {name}", f"give the {name} folder to --{name}")
@@ -63,4 +66,4 @@ def _registered(bundle: Path, registration: Path, splits: Path) -> dict[str, Any
             raise UsageError(
                 f"{registration} is of another {name} than {given[name]}", f"give the --{name} that register was given"
             )
-    return json.loads((registration / artifacts.REGISTRATION).read_text(encoding="utf-8"))
+    return json.loads((registration / folders.REGISTRATION).read_text(encoding="utf-8"))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fineline import artifacts, ledger
-from fineline.dataset import schema, write_rows
+from fineline.artifacts import folders
+from fineline.registry import ledger
+from fineline.registry.test_set import RETIRED, SERIES, fetch, newest
+from fineline.registry.training_rows import text_hashes
+from fineline.rows.dataset import schema, write_rows
 from fineline.tasks import Task
-from fineline.test_set import RETIRED, SERIES, fetch, newest
-from fineline.training_rows import text_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def join(
             path = Path(folder) / "test_set.parquet"
             known = {"id", "text", *(field.name for field in task.fields())}
             write_rows(merged, path, schema(task, keep=[str(column) for column in merged if column not in known]))
-            digest = artifacts.sha256_file(path)
+            digest = folders.sha256_file(path)
             path = path.rename(path.with_name(f"{digest[:16]}.parquet"))
             server.log_artifact(run_id, str(path), SERIES)
         entry = {

@@ -10,7 +10,7 @@ import numpy as np
 from components.quantize import precision, quality
 from components.quantize.params import Params
 from components.quantize.sensitivity import by_noise
-from fineline.bundle import Bundle, gpu_provider, logits, open_bundle
+from fineline.bundles.bundle import Bundle, gpu_provider, logits, open_bundle
 
 FP32 = "fp32"
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fineline.params import StepParams
+from fineline.steps.params import StepParams
 
 
 class Params(StepParams):

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fineline.artifacts import write_json
-from fineline.bundle import CONFIG, MODEL, TOKENIZER, model_files
+from fineline.artifacts.folders import write_json
+from fineline.bundles.bundle import CONFIG, MODEL, TOKENIZER, model_files
 
 
 def write_int8(source: Path, target: Path, left_in_fp32: Sequence[str], reduce_range: bool) -> None:

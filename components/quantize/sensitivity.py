@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fineline.bundle import MODEL, Bundle, feed, model_files
+from fineline.bundles.bundle import MODEL, Bundle, feed, model_files
 
 _TEXTS = 32
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fineline.bundle import Bundle, logits
-from fineline.progress import progress
+from fineline.bundles.bundle import Bundle, logits
+from fineline.process.progress import progress
 
 _WARM_UP = 10
 

@@ -11,12 +11,13 @@ import numpy as np
 from components.quantize import candidates, speed
 from components.quantize.candidates import FP32, Candidate
 from components.quantize.params import Params
-from fineline import artifacts, reference
-from fineline.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
-from fineline.dataset import chosen_columns, read_splits
-from fineline.errors import UsageError
-from fineline.journal import go_on
+from fineline.artifacts import folders
+from fineline.bundles import reference
+from fineline.bundles.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
+from fineline.process.errors import UsageError
+from fineline.rows.dataset import chosen_columns, read_splits
 from fineline.tasks import get_task
+from fineline.tracking.journal import go_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
     held_out = _held_out(params, rows, parts["test"])
     columns = chosen_columns(held_out, params.reference_columns, task, "quantize.reference_columns")
     texts, targets = rows["text"].tolist(), task.targets(rows, labels)
-    with artifacts.output(bundle) as folder:
+    with folders.output(bundle) as folder:
         work = folder / "candidates"
         work.mkdir()
         found, skipped = candidates.find(params, onnx, texts, targets, work)
@@ -68,7 +69,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
             )
             reference.write(kept, folder)
         shutil.rmtree(work)
-        artifacts.write_json(
+        folders.write_json(
             folder / "quantize.json",
             {
                 "chosen": name,
@@ -90,7 +91,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
             "threads": params.threads,
             **speed.machine(),
         }
-        artifacts.write_json(folder / artifacts.MEASUREMENTS, measured)
+        folders.write_json(folder / folders.MEASUREMENTS, measured)
         figures = {
             "chosen": name,
             "reason": reason,
@@ -102,7 +103,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
             "temperature": temperature,
         }
         _track(onnx, folder, figures, times[name])
-        artifacts.write_manifest(
+        folders.write_manifest(
             folder,
             step="quantize",
             kind="bundle",
@@ -143,7 +144,7 @@ def choose(select: str, figures: Mapping[str, Mapping[str, Any]], latencies: Map
 
 def _config(onnx: Path, splits: Path) -> dict[str, Any]:
     """bundle.json of the fp32 bundle `onnx`, once both inputs are what they should be."""
-    manifest, rows = artifacts.verify(onnx), artifacts.verify(splits)
+    manifest, rows = folders.verify(onnx), folders.verify(splits)
     if manifest.kind != "bundle" or CONFIG not in manifest.files:
         raise UsageError(f"{onnx} is a {manifest.kind}, not a bundle", "give the output of export_onnx to --onnx")
     config = json.loads((onnx / CONFIG).read_text(encoding="utf-8"))
@@ -183,8 +184,8 @@ def _ship(chosen: Candidate, temperature: float, params: Params, folder: Path) -
     config["temperature"] = temperature
     if config["precision"] != FP32:
         config["golden_tolerance"] = params.golden_tolerance
-    artifacts.write_json(folder / CONFIG, config)
-    artifacts.write_json(folder / CONFIG, {**config, "golden": golden(open_bundle(folder, params.threads))})
+    folders.write_json(folder / CONFIG, config)
+    folders.write_json(folder / CONFIG, {**config, "golden": golden(open_bundle(folder, params.threads))})
 
 
 def _shortened(violations: Sequence[str]) -> str:

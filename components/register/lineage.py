@@ -4,10 +4,11 @@ import json
 import os
 from typing import Any
 
-from fineline import __version__, source_version
-from fineline.artifacts import Manifest
-from fineline.code_version import UNKNOWN, git_state
-from fineline.registry import SHA256
+from fineline import __version__
+from fineline.artifacts.folders import Manifest
+from fineline.process.code_version import UNKNOWN, git_state
+from fineline.registry.model_versions import SHA256
+from fineline.sources import source_version
 
 
 def version_tags(bundle: Manifest, evidence: dict[str, Any], passed: bool) -> dict[str, str]:

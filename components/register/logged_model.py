@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import fineline
-from fineline import artifacts, connection
-from fineline.artifacts import EVENTS, Manifest
-from fineline.bundle import GOLDEN_TEXTS
-from fineline.errors import ResourceError
-from fineline.journal import Journal, go_on
+from fineline.artifacts import folders
+from fineline.artifacts.folders import EVENTS, Manifest
+from fineline.bundles.bundle import GOLDEN_TEXTS
+from fineline.process.errors import ResourceError
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal, go_on
 
-# What a process that loads the model imports, through fineline.bundle and pyfunc_model.py.
+# What a process that loads the model imports, through fineline.bundles.bundle and pyfunc_model.py.
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pydantic", "tokenizers")
 
 _CODE = Path(__file__).with_name("pyfunc_model.py")
@@ -28,7 +29,7 @@ def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
     the artifacts come from elsewhere), the journal is replayed into a new run. A copy of the journal stays in `folder`.
     """
     journal = go_on(report if (report / EVENTS).is_file() else bundle, folder)
-    run_id = journal.run_id or artifacts.read_run_id(report) or artifacts.read_run_id(bundle)
+    run_id = journal.run_id or folders.read_run_id(report) or folders.read_run_id(bundle)
     if run_id and _has_run(server, run_id):
         journal.close()
         return run_id
@@ -53,7 +54,7 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
         shipped = Path(temporary) / "bundle"
-        for name in [*made.files, artifacts.MANIFEST]:
+        for name in [*made.files, folders.MANIFEST]:
             (shipped / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle / name, shipped / name)
         run = server.get_run(run_id)

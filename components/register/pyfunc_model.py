@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel
 from mlflow.pyfunc.utils import pyfunc
 from pydantic import BaseModel
 
-from fineline.bundle import open_bundle, predict
+from fineline.bundles.bundle import open_bundle, predict
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported, with the first bundle
 
@@ -26,7 +26,7 @@ class Answer(BaseModel):
 
 
 class BundleModel(PythonModel):
-    """`mlflow.pyfunc.load_model(uri).predict(["a text"])` gives what `fineline.bundle.predict` gives, as Answers."""
+    """`mlflow.pyfunc.load_model(uri).predict(["a text"])` gives what `fineline.bundles.bundle.predict` gives, as Answers."""
 
     def load_context(self, context: Any) -> None:
         self.bundle = open_bundle(Path(context.artifacts["bundle"]))

@@ -6,10 +6,12 @@ from typing import Any
 
 from components.register.lineage import evidence_of, trained_on, version_tags
 from components.register.params import Params
-from fineline import artifacts, connection, ledger, registry, training_rows
-from fineline.artifacts import Manifest
-from fineline.bundle import open_bundle, self_test
-from fineline.errors import GateRejected, UsageError
+from fineline.artifacts import folders
+from fineline.artifacts.folders import Manifest
+from fineline.bundles.bundle import open_bundle, self_test
+from fineline.process.errors import GateRejected, UsageError
+from fineline.registry import ledger, model_versions, training_rows
+from fineline.tracking import connection
 
 GATE = "gate.json"
 METRICS = "metrics.json"
@@ -24,23 +26,23 @@ def run(*, params: Params, bundle: Path, report: Path, splits: Path, registratio
     not answer (nothing is registered then), GateRejected when the gate said no and `on_gate_failure` is stop.
     """
     connection.tracking_uri()
-    made, judged = artifacts.verify(bundle), artifacts.verify(report)
+    made, judged = folders.verify(bundle), folders.verify(report)
     _check_pair(bundle, made, report, judged)
     _check_splits(made, splits)
     self_test(open_bundle(bundle))
     gate = _read(report / GATE)
     verdict = f"gate {gate['summary']}"
     if not gate["passed"] and params.on_gate_failure == "stop":
-        raise GateRejected(verdict, f"nothing was registered; read {report / artifacts.REPORT}")
-    with artifacts.output(registration) as folder:
+        raise GateRejected(verdict, f"nothing was registered; read {report / folders.REPORT}")
+    with folders.output(registration) as folder:
         content = {"registered": False, "why": verdict, "gate": gate["summary"]}
         line = f"nothing registered; {verdict}"
         if gate["passed"]:
             evidence = evidence_of(judged, gate, _read(report / METRICS))
             content = _register(params.name, bundle, made, report, splits, evidence, folder)
             line = f"{content['uri']} ({', '.join(content['aliases'])}); {verdict}"
-        artifacts.write_json(folder / artifacts.REGISTRATION, content)
-        artifacts.write_manifest(
+        folders.write_json(folder / folders.REGISTRATION, content)
+        folders.write_manifest(
             folder,
             step="register",
             kind="registration",
@@ -66,7 +68,7 @@ def _check_pair(bundle: Path, made: Manifest, report: Path, judged: Manifest) ->
 
 
 def _check_splits(made: Manifest, splits: Path) -> None:
-    given = artifacts.verify(splits)
+    given = folders.verify(splits)
     if given.kind != "splits":
         raise UsageError(f"{splits} is a {given.kind}, not splits", "give the splits folder to --splits")
     if given.digest != trained_on(made):
@@ -85,9 +87,9 @@ def _register(
 ) -> dict[str, Any]:
     """Makes or finds the version and moves the alias challenger; gives the content of registration.json."""
     tags = version_tags(made, evidence, passed=True)
-    with registry.server_errors():
+    with model_versions.server_errors():
         server = connection.client()
-        version = registry.find_version(server, name, tags[registry.SHA256])
+        version = model_versions.find_version(server, name, tags[model_versions.SHA256])
         if not version:
             from components.register.logged_model import log_bundle, the_run
 
@@ -95,14 +97,14 @@ def _register(
             source, model_id = log_bundle(server, bundle, made, run_id)
             tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
             description = f"gate {evidence['gate']}"
-            version = registry.create_version(
+            version = model_versions.create_version(
                 server, name, source=source, model_id=model_id, run_id=run_id, tags=tags, description=description
             )
-        run_id = registry.version_of(server, name, version).run_id
+        run_id = model_versions.version_of(server, name, version).run_id
         ledger.move(
             server,
             name,
-            registry.CHALLENGER,
+            model_versions.CHALLENGER,
             version,
             verdict="registered",
             reason="the newest that passed its gate",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fineline.errors import DataRejected
+from fineline.process.errors import DataRejected
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fineline.text import components, exact_near_pairs, normalise
+from fineline.texts.sameness import components, exact_near_pairs, normalise
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from components.split.assignment import by_time, stratified, timestamps
 from components.split.leakage import leaks_into, row_groups, shared_between
 from components.split.params import Params
 from components.split.shares import label_shares, largest_deviation
-from fineline import artifacts
-from fineline.dataset import DATA, SPLITS, read_rows, read_splits, row_schema, write_rows
-from fineline.errors import DataRejected, UsageError
+from fineline.artifacts import folders
+from fineline.process.errors import DataRejected, UsageError
+from fineline.rows.dataset import DATA, SPLITS, read_rows, read_splits, row_schema, write_rows
 from fineline.tasks import Task, get_task
-from fineline.text import fold_of
+from fineline.texts.sameness import fold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,18 +28,18 @@ def run(*, params: Params, dataset: Path, splits: Path) -> str:
     The result depends on the rows and not on their order in the file. Raises DataRejected (3) for data that cannot be
     divided, UsageError (2) when a column that the parameters ask for is missing.
     """
-    manifest = artifacts.verify(dataset)
+    manifest = folders.verify(dataset)
     task = get_task(manifest.task)
     rows = read_rows(dataset / DATA).sort_values("id", ignore_index=True)
     _check(rows, params, task)
     fold = fold_of(manifest)
     parts, account = divide(rows, params, task, fold)
-    with artifacts.output(splits) as folder:
+    with folders.output(splits) as folder:
         for name in SPLITS:
             write_rows(parts[name], folder / f"{name}.parquet", row_schema(dataset / DATA))
         account["proof"] = _proof(folder, params, fold)
-        artifacts.write_json(folder / "split.json", account)
-        artifacts.write_manifest(
+        folders.write_json(folder / "split.json", account)
+        folders.write_manifest(
             folder,
             step="split",
             kind="splits",
@@ -59,7 +59,7 @@ def divide(
 ) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     """`rows`, sorted by id, to the rows of each split, and what split.json says of them (all but the proof).
 
-    `fold` says, beside case and spacing, in what texts may differ and be the same (`fineline.text.normalise`).
+    `fold` says, beside case and spacing, in what texts may differ and be the same (`fineline.texts.sameness.normalise`).
     """
     is_test = rows["split"].eq("test").to_numpy() if "split" in rows else np.zeros(len(rows), dtype=bool)
     test, rest = rows[is_test], rows[~is_test]

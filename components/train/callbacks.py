@@ -14,8 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from components.train import curves, ranks
 from components.train.evaluations import patience_is_over, steps_per_epoch
-from fineline.errors import UsageError
-from fineline.journal import Journal
+from fineline.process.errors import UsageError
+from fineline.tracking.journal import Journal
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fineline
-from fineline.artifacts import sha256_file, write_json
+from fineline.artifacts.folders import sha256_file, write_json
 
 COMPLETE = "COMPLETE.json"
 STATE = "trainer_state.json"

@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import ranks, warm_start
-from fineline.progress import progress
+from fineline.process.progress import progress
 
 FISHER = "fisher.safetensors"
 

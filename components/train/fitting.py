@@ -18,9 +18,9 @@ from components.train.evaluations import patience_is_over
 from components.train.params import Params
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
-from fineline.errors import Preempted, ResourceError
-from fineline.journal import Journal
+from fineline.process.errors import Preempted, ResourceError
 from fineline.tasks import Task
+from fineline.tracking.journal import Journal
 
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 

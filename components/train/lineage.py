@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fineline import __version__, source_version
-from fineline.artifacts import Manifest
-from fineline.code_version import git_state
-from fineline.errors import Preempted
-from fineline.journal import Journal
-from fineline.tags import DATA_TAG
+from fineline import __version__
+from fineline.artifacts.folders import Manifest
+from fineline.process.code_version import git_state
+from fineline.process.errors import Preempted
+from fineline.sources import source_version
+from fineline.tracking.journal import Journal
+from fineline.tracking.tags import DATA_TAG
 
 _SHORT = 12
 

@@ -9,8 +9,8 @@ from torch import nn
 from components.train import warm_start
 from components.train.params import Params
 from components.train.warm_start import Origin
-from fineline import loading
-from fineline.errors import UsageError
+from fineline.pretrained import loading
+from fineline.process.errors import UsageError
 from fineline.tasks import Task
 
 _WHERE_FROM = ("name_or_path", "is_local", "local_files_only", "_commit_hash")

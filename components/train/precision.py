@@ -1,6 +1,6 @@
 """In which arithmetic to train: what the machine computes natively."""
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def resolve(precision: str) -> str:

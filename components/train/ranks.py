@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from fineline.errors import ResourceError, UsageError
+from fineline.process.errors import ResourceError, UsageError
 
 _OF_LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")

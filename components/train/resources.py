@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from components.train.params import Params
-from fineline.errors import ResourceError
+from fineline.process.errors import ResourceError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _NO_DISK = (

@@ -16,10 +16,12 @@ from components.train.params import Params
 from components.train.resources import exhaustion_explained
 from components.train.warm_start import Origin
 from components.train.work_folder import WorkFolder, opened
-from fineline import artifacts, connection, dataset
-from fineline.errors import DataRejected, UsageError
-from fineline.journal import Journal
+from fineline.artifacts import folders
+from fineline.process.errors import DataRejected, UsageError
+from fineline.rows import dataset
 from fineline.tasks import Task, get_task
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal
 
 
 def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None = None) -> str:
@@ -28,7 +30,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
     Of several processes (torchrun) all train; the first alone writes and gives the line, the others give ''.
     """
     ranks.check()
-    data = artifacts.verify(splits)
+    data = folders.verify(splits)
     task = get_task(data.task)
     rows = dataset.read_splits(splits)
     labels = task.label_set(rows["train"])
@@ -53,7 +55,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
         texts = {"train": all_texts[chosen].tolist(), "validation": rows["validation"]["text"].tolist()}
         targets["train"] = targets["train"][chosen]
         pretrained = {
-            str(path.relative_to(origin.folder)): {"sha256": artifacts.sha256_file(path)}
+            str(path.relative_to(origin.folder)): {"sha256": folders.sha256_file(path)}
             for path in _files_that_count(origin.folder)
         }
         identity = key(
@@ -94,12 +96,12 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
                     "max_length": params.max_length,
                     "precision": arithmetic,
                 }
-                artifacts.write_json(folder / "model.json", description)
+                folders.write_json(folder / "model.json", description)
                 curves.write_csv(state.log_history, params.logging_steps, steps_per_epoch(state), folder / "curves.csv")
                 figures = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
                 best_epoch = figures["step"] // steps_per_epoch(state)
                 journal.flush()
-                manifest = artifacts.write_manifest(
+                manifest = folders.write_manifest(
                     folder,
                     step="train",
                     kind="model",
@@ -120,7 +122,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
                         "parameters_trained": trained,
                         "precision": arithmetic,
                         "init": "warm" if origin.warm else "pretrained",
-                        "pretrained": artifacts.digest_of(pretrained),
+                        "pretrained": folders.digest_of(pretrained),
                         **began,
                     },
                 )
@@ -129,7 +131,7 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
                     journal.tags({"fineline.init_from": origin.name})
                 if params.log_model:
                     warm_start.log(folder, manifest, journal.run_id)
-            shutil.copyfile(journal.path, folder / artifacts.EVENTS)
+            shutil.copyfile(journal.path, folder / folders.EVENTS)
     return (
         f"validation {metric} {figures[f'eval_{metric}']:.4f} after epoch {best_epoch} of {params.epochs}, "
         f"{trained:,} of {total:,} parameters trained in {arithmetic}"
@@ -148,18 +150,18 @@ def _places(identity: str, checkpoints: Path | None, model: Path) -> Iterator[tu
         return
     with (
         opened(identity, checkpoints, waiting=lambda: ranks.from_first(None)) as work,
-        artifacts.output(model) as folder,
+        folders.output(model) as folder,
     ):
         ranks.from_first(work.path)
         yield work, folder
 
 
 def _recorded(
-    work: WorkFolder, data: artifacts.Manifest, params: Params
+    work: WorkFolder, data: folders.Manifest, params: Params
 ) -> contextlib.AbstractContextManager[Journal | None]:
     """The first process's journal; None for the others."""
     if ranks.first():
-        return lineage.recorded_run(work.path / artifacts.EVENTS, data, params.recorded(), anew=work.finished)
+        return lineage.recorded_run(work.path / folders.EVENTS, data, params.recorded(), anew=work.finished)
     return contextlib.nullcontext()
 
 

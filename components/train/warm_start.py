@@ -11,9 +11,13 @@ from typing import Any
 
 from components.train import ranks
 from components.train.params import Params
-from fineline import artifacts, connection, fetch, loading, models, patience, registry, training_rows
-from fineline.errors import ResourceError, UsageError
-from fineline.journal import log_files
+from fineline.artifacts import folders
+from fineline.pretrained import loading, models
+from fineline.process import patience
+from fineline.process.errors import ResourceError, UsageError
+from fineline.registry import fetch, model_versions, training_rows
+from fineline.tracking import connection
+from fineline.tracking.journal import log_files
 
 TRAINED = "trained"
 """Folder of an MLflow run in which train keeps its model; `model` is the name of the bundle that register logs there."""
@@ -106,18 +110,18 @@ def output_layer(model: Any) -> str:
     return found[-1]
 
 
-def log(folder: Path, manifest: artifacts.Manifest, run_id: str) -> None:
+def log(folder: Path, manifest: folders.Manifest, run_id: str) -> None:
     """Keeps the model in its MLflow run, for later trainings to start from; one line on stderr when it is not taken."""
     if not run_id:
         print(f"tracking: no run was had; the model is not kept in MLflow, only in {folder.name}", file=sys.stderr)
         return
-    names = [*manifest.files, artifacts.MANIFEST]
+    names = [*manifest.files, folders.MANIFEST]
     log_files(run_id, [(str(Path(TRAINED, name).parent), folder / name) for name in names])
 
 
 def _from_registry(address: str, folder: Path) -> Origin | None:
     """The model of models:/NAME@ALIAS or models:/NAME/VERSION, downloaded into `folder`; None for an alias of nothing."""
-    with registry.server_errors():
+    with model_versions.server_errors():
         server = connection.client()
         version = fetch.model_version(server, address)
         if version is None and not fetch.alias(address):
@@ -138,7 +142,7 @@ def _from_registry(address: str, folder: Path) -> Origin | None:
         trained = Path(server.download_artifacts(version.run_id, TRAINED, str(folder)))
         rows = training_rows.read(server, version, folder)
         digest = server.get_run(version.run_id).data.tags.get("fineline.digest.train")
-    if artifacts.verify(trained).digest != digest:
+    if folders.verify(trained).digest != digest:
         raise ResourceError(f"{name}: the model in its run is not the one that was trained", "its files were changed")
     seen = None if rows is None else frozenset(rows.loc[rows["split"] == "train", "id"])
     return Origin(trained, seen=seen, name=name)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from components.train import checkpoints
-from fineline.artifacts import write_json
-from fineline.errors import ResourceError
-from fineline.tags import PIPELINE_RUN
+from fineline.artifacts.folders import write_json
+from fineline.process.errors import ResourceError
+from fineline.tracking.tags import PIPELINE_RUN
 
 FINISHED = "FINISHED"
 

@@ -114,7 +114,7 @@ class Batcher:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         """Labels a batch and completes the requests of which it held the last text."""
-        from fineline.bundle import predict
+        from fineline.bundles.bundle import predict
 
         failure: Exception | None = None
         answers: list[Answer] = [{}] * len(batch)

@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fineline import artifacts, fetch
-from fineline.errors import FinelineError
+from fineline.artifacts import folders
+from fineline.process.errors import FinelineError
+from fineline.registry import fetch
 
 if TYPE_CHECKING:
-    from fineline.bundle import Bundle
+    from fineline.bundles.bundle import Bundle
     from fineline.serving.metrics import Metrics
     from fineline.serving.settings import Settings
 
@@ -44,7 +45,7 @@ def load(settings: "Settings") -> Served:
         version = fetch.find(settings.model)
         return _registered(version, settings.name or version.name, settings.max_batch)
     folder = Path(settings.model)
-    digest = artifacts.verify(folder).digest.removeprefix("sha256:")
+    digest = folders.verify(folder).digest.removeprefix("sha256:")
     return _served(settings.name or folder.absolute().name, digest[:12], digest, folder, settings.max_batch)
 
 
@@ -125,7 +126,7 @@ def _registered(version: fetch.Version, name: str, max_batch: int) -> Served:
 
 
 def _served(name: str, version: str, digest: str, folder: Path, max_batch: int) -> Served:
-    from fineline.bundle import open_bundle, self_test
+    from fineline.bundles.bundle import open_bundle, self_test
 
     bundle = open_bundle(folder, threads=1)
     self_test(bundle)

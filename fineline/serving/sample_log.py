@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fineline.errors import ResourceError
+from fineline.process.errors import ResourceError
 
 if TYPE_CHECKING:
     from fineline.serving.metrics import Metrics

@@ -7,7 +7,7 @@ from types import FrameType
 
 import uvicorn
 
-from fineline.errors import ResourceError
+from fineline.process.errors import ResourceError
 from fineline.serving.app import make_app
 from fineline.serving.batching import Batcher
 from fineline.serving.logs import log_json

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def cores() -> int:

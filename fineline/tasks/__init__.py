@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

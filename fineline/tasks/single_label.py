@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from fineline.tasks import Task
-from fineline.text import clean_name
+from fineline.texts.sameness import clean_name
 
 _ECE_BINS = 15
 
@@ -56,7 +56,7 @@ def load_model(folder: Any, labels: Sequence[str], **configuration: Any) -> Any:
     """A sequence classifier with a head of len(labels) logits, weights from safetensors, fp32: a model that train wrote, pooled
     as its config.json says. Raises UsageError when the folder lacks a weight, the head's included.
     """
-    from fineline import loading
+    from fineline.pretrained import loading
 
     return loading.classifier(folder, new_head=False, **_label_names(labels), **configuration)[0]
 
@@ -67,7 +67,7 @@ def load_pretrained(folder: Any, labels: Sequence[str], pooling: str, **configur
     `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens) or 'auto' (mean where the folder's
     1_Pooling/config.json, written by sentence-transformers, says so). A head of another size is replaced by a new one.
     """
-    from fineline import loading
+    from fineline.pretrained import loading
 
     if pooling == "auto":
         pooling = "mean" if _was_mean_pooled(folder) else "model"

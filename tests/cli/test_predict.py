@@ -19,9 +19,10 @@ import pytest
 
 from cli.__main__ import COMMANDS, main
 from cli.tables import ROWS_AT_ONCE
-from fineline import connection, ledger, registry
-from fineline.bundle import open_bundle, predict
-from fineline.journal import Journal
+from fineline.bundles.bundle import open_bundle, predict
+from fineline.registry import ledger, model_versions
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal
 from tests.conftest import files_of, make_rows
 from tests.word_bundle import write_word_bundle
 
@@ -414,7 +415,7 @@ def test_killed_half_way_leaves_no_output(bundle, tmp_path) -> None:
 
 def test_a_registered_model(bundle, expected, tmp_path, monkeypatch) -> None:
     from components.register.logged_model import log_bundle
-    from fineline.artifacts import read_manifest
+    from fineline.artifacts.folders import read_manifest
 
     monkeypatch.chdir(tmp_path)
     journal = Journal(tmp_path / "events.jsonl")
@@ -423,10 +424,10 @@ def test_a_registered_model(bundle, expected, tmp_path, monkeypatch) -> None:
     server = connection.client()
     source, model_id = log_bundle(server, bundle, read_manifest(bundle), run_id)
     tags = {"bundle_sha256": read_manifest(bundle).digest.removeprefix("sha256:")}
-    version = registry.create_version(
+    version = model_versions.create_version(
         server, "tiny", source=source, model_id=model_id, run_id=run_id, tags=tags, description=""
     )
-    ledger.move(server, "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
+    ledger.move(server, "tiny", model_versions.CHAMPION, version, verdict="promote", reason="first")
     before = files_of(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which means mlflow.db here
     for uri in ("models:/tiny@champion", "models:/tiny/1"):

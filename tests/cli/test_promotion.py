@@ -10,8 +10,9 @@ import pytest
 
 from cli.__main__ import main
 from components.promote import promotion, test_set
-from fineline import connection, ledger, registry
+from fineline.registry import ledger, model_versions
 from fineline.tasks import get_task
+from fineline.tracking import connection
 from tests.mlflow_server import Server, running
 from tests.registering import register_bundle
 from tests.word_bundle import answers_of, some, word_rows, write_word_bundle, write_word_splits
@@ -56,7 +57,7 @@ def name(mlflow_server: Server, bundles, request, monkeypatch, tmp_path: Path) -
         register_bundle(name, made[quality], splits)
     server = connection.client()
     test_set.join(server, name, get_task("single_label"), TEST, "the test")
-    ledger.move(server, name, registry.CHAMPION, 1, verdict="promote", reason="first")
+    ledger.move(server, name, model_versions.CHAMPION, 1, verdict="promote", reason="first")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(f"register: {{name: '{name}'}}\n{QUICK}")
     return name
@@ -76,12 +77,12 @@ def fineline(name: str, capfd: pytest.CaptureFixture[str]) -> Fineline:
 
 
 def champion(name: str) -> int | None:
-    return ledger.aliases(connection.client(), name).get(registry.CHAMPION)
+    return ledger.aliases(connection.client(), name).get(model_versions.CHAMPION)
 
 
 def lines(name: str) -> list[tuple[int | None, int, str]]:
     found = ledger.read(connection.client(), name)
-    return [(line["from"], line["to"], line["verdict"]) for line in found if line["alias"] == registry.CHAMPION]
+    return [(line["from"], line["to"], line["verdict"]) for line in found if line["alias"] == model_versions.CHAMPION]
 
 
 def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
@@ -99,7 +100,7 @@ def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
 
 
 def test_promote_refuses_what_is_not_better_unless_forced(fineline, name) -> None:
-    ledger.move(connection.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
+    ledger.move(connection.client(), name, model_versions.CHAMPION, 3, verdict="promote", reason="")
     code, out, error = fineline("promote", "--version", 2)
     assert code == 5
     assert "evidence: run" in out
@@ -132,7 +133,9 @@ def test_a_version_that_was_damaged_is_not_promoted(force, fineline, name, bundl
 
 def waits_for_approval(name: str, version: int = 2) -> None:
     said = {"when": "2026-01-01T00:00:00+00:00", "verdict": "promote", "reason": "superior", "champion": 1}
-    registry.note(connection.client(), name, version, registry.WAITS, {**said, "evidence": {"run": "r", "path": "p"}})
+    model_versions.note(
+        connection.client(), name, version, model_versions.WAITS, {**said, "evidence": {"run": "r", "path": "p"}}
+    )
 
 
 def test_approve_moves_what_waits(fineline, name) -> None:
@@ -150,7 +153,7 @@ def test_approve_moves_what_waits(fineline, name) -> None:
 
 def test_an_approval_does_not_outlive_the_champion_it_was_about(fineline, name) -> None:
     waits_for_approval(name)
-    ledger.move(connection.client(), name, registry.CHAMPION, 3, verdict="promote", reason="")
+    ledger.move(connection.client(), name, model_versions.CHAMPION, 3, verdict="promote", reason="")
     code, _, error = fineline("approve", 2, "--reason", "late")
     assert code == 2
     assert "was compared with champion 1, the champion is 3 now" in error
@@ -175,13 +178,13 @@ def test_reject_keeps_a_version_out_until_a_person_asks(fineline, name) -> None:
 def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> None:
     server = connection.client()
     for version in (2, 3):
-        ledger.move(server, name, registry.CHAMPION, version, verdict="promote", reason="")
+        ledger.move(server, name, model_versions.CHAMPION, version, verdict="promote", reason="")
     code, out, error = fineline("rollback", "--reason", "complaints")
     assert (code, error) == (0, "")
     assert out == f"models:/{name}/2 is champion again, before it 3; it passed its self-test\n"
     assert fineline("rollback", "--reason", "more complaints")[0] == 0
     assert champion(name) == 1  # not back to 3, which was left for a reason
-    assert registry.noted(server, name, 3, registry.REJECTED)["reason"] == "rolled back: complaints"
+    assert model_versions.noted(server, name, 3, model_versions.REJECTED)["reason"] == "rolled back: complaints"
     code, _, error = fineline("rollback", "--reason", "still")
     assert code == 2
     assert "had no champion before this one" in error
@@ -192,7 +195,7 @@ def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> 
 
 def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> None:
     server = connection.client()
-    ledger.move(server, name, registry.CHAMPION, 3, verdict="promote", reason="")
+    ledger.move(server, name, model_versions.CHAMPION, 3, verdict="promote", reason="")
     config = json.loads((bundles[0]["better"] / "bundle.json").read_text())
     sick = tmp_path / "bundle.json"
     sick.write_text(json.dumps({**config, "labels": config["labels"][::-1]}))
@@ -206,7 +209,7 @@ def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> 
 
 
 def test_an_alias_moved_by_hand_is_seen_and_settled(fineline, name) -> None:
-    connection.client().set_registered_model_alias(name, registry.CHAMPION, "3")
+    connection.client().set_registered_model_alias(name, model_versions.CHAMPION, "3")
     assert "astray      champion is at version 3, the ledger says 1" in fineline("status")[1]
     code, _, error = fineline("promote", "--version", 2)
     assert code == 2

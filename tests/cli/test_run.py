@@ -10,8 +10,8 @@ import pytest
 
 from cli import run as run_command
 from cli.__main__ import main
-from fineline import connection
-from fineline.artifacts import read_manifest
+from fineline.artifacts.folders import read_manifest
+from fineline.tracking import connection
 from tests.conftest import make_rows
 from tests.project import TINY, make_project, run
 

@@ -7,7 +7,7 @@ import pytest
 
 from cli.__main__ import main
 from cli.schedule import six_fields
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from tests.pipelines.kubeflow_server import KubeflowServer
 
 CREATE = "POST recurringruns"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from fineline import connection
-from fineline.bundle import open_bundle, predict
+from fineline.bundles.bundle import open_bundle, predict
+from fineline.tracking import connection
 from tests.mlflow_server import free_port
 from tests.serving import register, serving, until
 

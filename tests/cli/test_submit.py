@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cli.__main__ import main
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from pipelines import blocks, client, packages
 from pipelines.compiler import package, version_name
 from tests.conftest import PROJECT

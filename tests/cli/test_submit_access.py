@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.__main__ import main
-from fineline.errors import FinelineError
+from fineline.process.errors import FinelineError
 from pipelines import client
 from pipelines.client import connect
 from tests.conftest import PROJECT

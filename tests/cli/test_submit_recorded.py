@@ -10,7 +10,7 @@ import pytest
 
 from cli import follow
 from cli.__main__ import main
-from fineline import argo
+from fineline.runs import argo
 from pipelines.blocks import STEPS
 from pipelines.client import KUBE_CONTEXT
 from tests import recorded

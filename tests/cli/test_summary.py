@@ -9,7 +9,7 @@ import pytest
 
 from cli.__main__ import main
 from cli.summary import summary
-from fineline import artifacts
+from fineline.artifacts import folders
 from pipelines.blocks import STEPS
 
 SUMMARIES = {
@@ -51,18 +51,18 @@ def write(
         artifact = folder / STEPS[step]
         artifact.mkdir(parents=True)
         if step == "evaluate":
-            artifacts.write_json(artifact / "gate.json", gate)
+            folders.write_json(artifact / "gate.json", gate)
             (artifact / "report.html").write_text("")
         if step == "register":
-            artifacts.write_json(artifact / "registration.json", registration)
+            folders.write_json(artifact / "registration.json", registration)
         if step == "promote":
-            artifacts.write_json(artifact / "promotion.json", promotion)
-        artifacts.write_manifest(
+            folders.write_json(artifact / "promotion.json", promotion)
+        folders.write_manifest(
             artifact, step=step, kind="any", params={}, inputs={}, figures={"rows": 7, "by": {}}, task="single_label"
         )
-        artifacts.write_json(artifact / "run.json", {"seconds": number + 0.5})
+        folders.write_json(artifact / "run.json", {"seconds": number + 0.5})
         if step in SUMMARIES:
-            artifacts.note(artifact, line=SUMMARIES[step])
+            folders.note(artifact, line=SUMMARIES[step])
     return folder
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fineline import artifacts
-from fineline.dataset import DATA, read_rows
+from fineline.artifacts import folders
+from fineline.rows.dataset import DATA, read_rows
 from tests.components.storages import Bucket, Website, git, serving
 from tests.conftest import files_of, write_dataset
 
@@ -59,14 +59,14 @@ def ready_store(isolated_tracking: None, empty_store: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def train(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> Callable[..., artifacts.Manifest]:
+def train(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> Callable[..., folders.Manifest]:
     """train("out", epochs=2) trains on the tiny data into tmp_path/out, expects success, gives the manifest."""
 
-    def run(name: str = "model", checkpoints: Path | None = None, **params: Any) -> artifacts.Manifest:
+    def run(name: str = "model", checkpoints: Path | None = None, **params: Any) -> folders.Manifest:
         paths = {"splits": splits, "model": tmp_path / name, **({"checkpoints": checkpoints} if checkpoints else {})}
         code, _, error = run_step("train", {"model": str(pretrained), **FAST, **params}, **paths)
         assert code == 0, error
-        return artifacts.verify(tmp_path / name)
+        return folders.verify(tmp_path / name)
 
     return run
 
@@ -140,7 +140,7 @@ def read(ingest: Ingest, tmp_path: Path) -> Callable[..., pd.DataFrame]:
         code, _out, err = ingest(source, **params)
         assert code == 0, err
         assert files_of(tmp_path / "dataset") == {"data.parquet", "quarantine.jsonl", "manifest.json", "run.json"}
-        artifacts.verify(tmp_path / "dataset")
+        folders.verify(tmp_path / "dataset")
         return read_rows(tmp_path / "dataset" / DATA)
 
     return call

@@ -12,9 +12,9 @@ from components.augment.contextual import open_masked_model, substituted
 from components.augment.eda import EDA, delete, insert, read_lexicon, swap, synonym
 from components.augment.growth import grow, targets_of
 from components.augment.words import joined, words_of
-from fineline import artifacts
-from fineline.dataset import read_splits
-from fineline.text import normalise, shingles
+from fineline.artifacts import folders
+from fineline.rows.dataset import read_splits
+from fineline.texts.sameness import normalise, shingles
 from tests.conftest import PROJECT, REAL_DATA, files_of, make_rows, write_model, write_splits
 
 RunStep = Callable[..., tuple[int, str, str]]
@@ -74,7 +74,7 @@ def test_off_passes_every_file_through(run_step: RunStep, tmp_path: Path, splits
     assert account["enabled"] is False
     assert account["rows"] == {"before": 105, "after": 105}
     assert account["labels"]["card"] == {"before": 35, "target": 35, "after": 35}
-    manifest = artifacts.verify(folder)
+    manifest = folders.verify(folder)
     assert (manifest.kind, manifest.step, manifest.task) == ("splits", "augment", "single_label")
     assert [entry["step"] for entry in manifest.ancestors] == ["split"]
 
@@ -118,7 +118,7 @@ def test_same_input_same_bytes_and_another_seed_other_rows(
     params = {"enabled": True, "target_share": 1, "lexicon": str(lexicon), "contextual_model": str(masked_lm)}
     params["methods"] = ["contextual", "synonym", "delete"]
     digests = [
-        artifacts.verify(run_augment(run_step, unbalanced, tmp_path / name, seed=seed, **params)).digest
+        folders.verify(run_augment(run_step, unbalanced, tmp_path / name, seed=seed, **params)).digest
         for name, seed in (("one", 13.0), ("two", 13), ("three", 14))
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -129,8 +129,8 @@ def test_the_manifest_names_sources_by_digest_and_no_place(
 ) -> None:
     params = {"enabled": True, "methods": ["contextual", "insert"], "contextual_model": str(masked_lm)}
     folder = run_augment(run_step, unbalanced, tmp_path / "augmented", lexicon=str(lexicon), **params)
-    manifest = artifacts.read_manifest(folder)
-    assert manifest.figures["sources"]["lexicon"] == "sha256:" + artifacts.sha256_file(lexicon)
+    manifest = folders.read_manifest(folder)
+    assert manifest.figures["sources"]["lexicon"] == "sha256:" + folders.sha256_file(lexicon)
     assert manifest.figures["sources"]["contextual"].startswith("sha256:")
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
 

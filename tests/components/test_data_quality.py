@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.data_quality.params import Params
-from fineline import artifacts
+from fineline.artifacts import folders
 from tests.components.conftest import CALM, CARD, with_rows
 from tests.conftest import PROJECT, REAL_DATA, files_of, write_dataset
 
@@ -88,9 +88,9 @@ def test_files_schema_and_manifests(check, messy):
     assert pq.read_schema(outcome.clean_folder / "data.parquet") == schema
     quarantine = pq.read_schema(outcome.quality_folder / "quarantine.parquet")
     assert quarantine == schema.append(pa.field("reason", pa.string()))
-    clean, quality = artifacts.verify(outcome.clean_folder), artifacts.verify(outcome.quality_folder)
+    clean, quality = folders.verify(outcome.clean_folder), folders.verify(outcome.quality_folder)
     assert (clean.kind, quality.kind, clean.task) == ("dataset", "quality", "single_label")
-    assert clean.inputs == quality.inputs == {"dataset": artifacts.read_manifest(source).digest}
+    assert clean.inputs == quality.inputs == {"dataset": folders.read_manifest(source).digest}
     assert clean.figures["rows_in"] == len(messy)
     assert clean.figures["rows"] == len(outcome.clean)
     assert clean.figures["quarantined"] == 6
@@ -237,9 +237,7 @@ def test_absent_texts_leave_whole(check, rows, tmp_path):
         with_rows(rows, {"text": None}, {"label": None, "text": "wire of mine"}), preserve_index=False
     )
     pq.write_table(table, folder / "data.parquet")
-    artifacts.write_manifest(
-        folder, step="ingest", kind="dataset", params={}, inputs={}, figures={}, task="single_label"
-    )
+    folders.write_manifest(folder, step="ingest", kind="dataset", params={}, inputs={}, figures={}, task="single_label")
     outcome = check(folder, **CALM)
     assert outcome.left == {"extra0": "missing_text", "extra1": "missing_label"}
 
@@ -325,7 +323,7 @@ def test_runs_without_torch(rows, tmp_path):
     script = (
         "import sys\n"
         "from components.data_quality.__main__ import STEP\n"
-        "from fineline.step import main\n"
+        "from fineline.steps.command_line import main\n"
         "heavy = {'torch', 'pandas', 'great_expectations', 'sklearn', 'pydantic'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         f"code = main(STEP, {flags!r})\n"

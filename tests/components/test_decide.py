@@ -7,8 +7,8 @@ import pytest
 
 from components.decide.decision import Drift, Facts, decide
 from components.decide.params import Params
-from fineline.errors import UsageError
-from fineline.params import validate
+from fineline.process.errors import UsageError
+from fineline.steps.params import validate
 
 PARAMS = Params(name="tiny", gpu_hours_per_month=10)
 CALM = Drift(drifted=False, enough=True, p=0.41234, reason="none of 9 tests finds drift")

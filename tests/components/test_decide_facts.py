@@ -15,11 +15,13 @@ from components.decide.facts import GPU_HOURS, look
 from components.decide.params import Params
 from components.decide.step import asked, run
 from components.promote import test_set
-from fineline import artifacts, connection, ledger, registry, training_rows
-from fineline.dataset import read_splits
-from fineline.errors import UsageError
-from fineline.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
+from fineline.registry import ledger, model_versions, training_rows
+from fineline.rows.dataset import read_splits
 from fineline.tasks import get_task
+from fineline.tracking import connection
+from fineline.tracking.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from tests.conftest import files_of, make_rows, write_dataset, write_splits
 
 NAME = "tiny"
@@ -57,21 +59,21 @@ def write_drift(folder: Path, **figures: Any) -> Path:
     """What monitor leaves of a calm week, but for `figures`."""
     folder.mkdir()
     calm = {"verdict": "no drift", "drifted": False, "enough": True, "p": 0.41, "rows": 900, "reason": "calm"}
-    artifacts.write_manifest(folder, step="monitor", kind="drift", params={}, inputs={}, figures=calm | figures)
+    folders.write_manifest(folder, step="monitor", kind="drift", params={}, inputs={}, figures=calm | figures)
     return folder
 
 
 def champion(server: Any, splits: Path | None, days: float = 0) -> int:
     """Makes a champion that has learned from `splits`, so many days ago; gives its version."""
     run_id = ledger.new_run("test")
-    tags = {registry.SHA256: "a" * 64}
+    tags = {model_versions.SHA256: "a" * 64}
     if splits:
         tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
     source = f"{server.get_run(run_id).info.artifact_uri}/model"
-    version = registry.create_version(
+    version = model_versions.create_version(
         server, NAME, source=source, model_id="", run_id=run_id, tags=tags, description=""
     )
-    ledger.move(server, NAME, registry.CHAMPION, version, verdict="promote", reason="test")
+    ledger.move(server, NAME, model_versions.CHAMPION, version, verdict="promote", reason="test")
     return version
 
 
@@ -127,7 +129,7 @@ def test_age_of_a_champion_moved_by_hand_counts_from_its_version(server: Any, cl
     first = champion(server, None)
     run_id = ledger.new_run("test")
     second = server.create_model_version(NAME, server.get_run(run_id).info.artifact_uri, run_id).version
-    server.set_registered_model_alias(NAME, registry.CHAMPION, second)
+    server.set_registered_model_alias(NAME, model_versions.CHAMPION, second)
     facts = found(server, clean)
     assert facts.champion == int(second) != first
     assert facts.age_days == pytest.approx(0, abs=0.01)
@@ -142,7 +144,7 @@ def test_cooldown_counts_from_the_last_training_that_finished(server: Any, clean
 
 
 def test_the_same_data_is_found_by_its_digest(server: Any, tmp_path: Path, clean: Path) -> None:
-    digest = {"fineline.digest.data_quality": artifacts.read_manifest(clean).digest}
+    digest = {"fineline.digest.data_quality": folders.read_manifest(clean).digest}
     training(server, 3, tags=digest, status="FAILED")
     training(server, 2, tags=digest, status="")
     assert found(server, clean).same_data == ""
@@ -155,7 +157,7 @@ def test_the_same_data_is_found_by_its_digest(server: Any, tmp_path: Path, clean
 def test_trainings_of_this_very_run_do_not_count(
     server: Any, clean: Path, monkeypatch: pytest.MonkeyPatch, tag: str
 ) -> None:
-    training(server, 1, tags={"fineline.digest.data_quality": artifacts.read_manifest(clean).digest, tag: "r1"})
+    training(server, 1, tags={"fineline.digest.data_quality": folders.read_manifest(clean).digest, tag: "r1"})
     monkeypatch.setenv(PIPELINE_RUN, "r1")
     assert (found(server, clean).same_data, found(server, clean).hours_since_training) == ("", None)
     monkeypatch.setenv(PIPELINE_RUN, "r2")
@@ -191,17 +193,17 @@ def test_step_writes_the_decision_and_records_it(
     code, out, err = run_step("decide", {"name": NAME, "max_age_days": 0}, dataset=clean, drift=drift, decision=target)
     assert (code, out, err) == (0, "decide: skipped: 65 new rows, 500 needed; drift p = 0.41\n", "")
     assert files_of(target) == {"decision.json", "manifest.json", "run.json"}
-    figures = artifacts.verify(target).figures
+    figures = folders.verify(target).figures
     assert (figures["retrain"], figures["new_rows"], figures["drift_p"]) == (False, 65, 0.41)
     assert json.loads((target / "decision.json").read_text())["facts"]["champion"] == 1
     (recorded,) = decisions(server)
-    assert recorded.info.run_name == f"decision-{artifacts.read_manifest(clean).digest[7:19]}"
+    assert recorded.info.run_name == f"decision-{folders.read_manifest(clean).digest[7:19]}"
     assert recorded.info.status == "FINISHED"
     assert (
         recorded.data.tags["fineline.reason"] == figures["reason"] == "skipped: 65 new rows, 500 needed; drift p = 0.41"
     )
     assert (recorded.data.tags["fineline.decision"], recorded.data.metrics["new_rows"]) == ("skipped", 65)
-    assert artifacts.read_run_id(target) == recorded.info.run_id
+    assert folders.read_run_id(target) == recorded.info.run_id
 
 
 def test_asking_records_nothing(server: Any, clean: Path) -> None:
@@ -228,7 +230,7 @@ def test_while_one_retraining_is_under_way_there_is_no_second(server: Any, tmp_p
 def test_its_end_lets_the_next_one_in(
     server: Any, tmp_path: Path, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fineline.finish import finish
+    from fineline.runs.finish import finish
 
     decided(tmp_path, clean, "r1")
     monkeypatch.setenv(PIPELINE_RUN, "r1")

@@ -13,9 +13,11 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from components.evaluate.params import Params
 from components.evaluate.scoring import token_counts, trained_logits
-from fineline import artifacts, connection, dataset
-from fineline.journal import Journal
+from fineline.artifacts import folders
+from fineline.rows import dataset
 from fineline.tasks import get_task
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal
 from tests.conftest import files_of, make_bundle
 
 TASK = get_task("single_label")
@@ -59,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, model: Path, splits: Path) -
         network.classifier.weight.copy_(torch.tensor(head.coef_))
         network.classifier.bias.copy_(torch.tensor(head.intercept_))
     network.save_pretrained(folder)
-    artifacts.write_manifest(
+    folders.write_manifest(
         folder, step="train", kind="model", params={"model": "tiny"}, inputs={"splits": splits}, figures={}
     )
     return folder
@@ -87,12 +89,12 @@ def read(path: Path) -> dict:
 
 
 def test_outputs_and_manifest(report: Path, model: Path, bundle: Path, splits: Path) -> None:
-    manifest = artifacts.verify(report)
+    manifest = folders.verify(report)
     metrics = read(report / "metrics.json")
     assert files_of(report) == OUTPUTS
     assert (manifest.step, manifest.kind, manifest.task) == ("evaluate", "report", "single_label")
     assert manifest.inputs == {
-        name: artifacts.read_manifest(path).digest
+        name: folders.read_manifest(path).digest
         for name, path in (("model", model), ("bundle", bundle), ("splits", splits))
     }
     assert manifest.figures["shipped.macro_f1"] == metrics["shipped"]["macro_f1"]
@@ -144,7 +146,7 @@ def test_each_model_is_scored_by_itself(report: Path, model: Path, bundle: Path,
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from fineline.bundle import open_bundle, predict
+    from fineline.bundles.bundle import open_bundle, predict
 
     texts = dataset.read_rows(splits / "test.parquet")["text"].tolist()
     texts[3] = " ".join(texts)  # longer than the model reads
@@ -174,7 +176,7 @@ def test_report_is_whole_and_offline(report: Path, bundle: Path, splits: Path) -
     for title in ("Gate", "Models on the same test rows", "Labels", "Confusion", "Slices", "Calibration", "Lineage"):
         assert f"<h2>{title}</h2>" in html
     assert not re.search(r'(?:src|href)="(?!#|data:)|url\((?!#)|<script|@import', html)
-    assert artifacts.read_manifest(splits).digest in html
+    assert folders.read_manifest(splits).digest in html
     assert f"<b>{read(bundle / 'measurements.json')['p50_ms']:.1f} ms</b>" in html
     assert f"<b>{(bundle / 'model.onnx').stat().st_size / 1e6:.1f} MB</b>" in html
     wrong = dataset.read_rows(report / "predictions.parquet").query("target != predicted")
@@ -188,7 +190,7 @@ def test_report_shows_curves_where_they_are_and_no_latency_where_it_is_not(
     run_step: Callable, tmp_path: Path, model: Path, bundle: Path, splits: Path
 ) -> None:
     unmeasured, trained = shutil.copytree(bundle, tmp_path / "bundle"), shutil.copytree(model, tmp_path / "model")
-    (unmeasured / artifacts.MEASUREMENTS).unlink()
+    (unmeasured / folders.MEASUREMENTS).unlink()
     curves = "epoch,step,train_loss,learning_rate,grad_norm,validation_loss,validation_accuracy,validation_macro_f1\n"
     (trained / "curves.csv").write_text(curves + "0.5,5,1.2,0.1,1,,,\n1,10,0.9,0.1,1,1.0,0.5,0.4\n", encoding="utf-8")
     folder = tmp_path / "report"
@@ -230,7 +232,7 @@ def test_model_card_is_one_that_the_hub_reads(report: Path, splits: Path) -> Non
     assert card.data.pipeline_tag == "text-classification"
     assert "license" not in card.data.to_dict()
     assert {result.metric_type: result.metric_value for result in card.data.eval_results} == metrics
-    assert artifacts.read_manifest(splits).digest in card.text
+    assert folders.read_manifest(splits).digest in card.text
     for title in (
         "Intended use",
         "How to use",
@@ -252,7 +254,7 @@ def test_two_runs_give_the_same_bytes(
     code, line, error = run_step("evaluate", PARAMS, model=model, bundle=bundle, splits=splits, report=again)
     assert code == 0, error
     assert line.startswith("evaluate: gate ")
-    assert artifacts.read_manifest(again).files == artifacts.read_manifest(report).files
+    assert folders.read_manifest(again).files == folders.read_manifest(report).files
 
 
 def test_whole_numbers_may_come_as_floats() -> None:
@@ -280,7 +282,7 @@ def test_a_gate_that_says_no_is_written_and_is_no_error(
 def bundle_with_run(bundle: Path, folder: Path) -> Path:
     """The bundle with the journal of a run that train opened and the server has not seen."""
     tracked = shutil.copytree(bundle, folder)
-    Journal(tracked / artifacts.EVENTS).run("tiny", {"train.epochs": 1}, {}, [])
+    Journal(tracked / folders.EVENTS).run("tiny", {"train.epochs": 1}, {}, [])
     return tracked
 
 
@@ -292,7 +294,7 @@ def test_figures_and_files_go_to_the_run_that_train_began(
     code, _, error = run_step("evaluate", PARAMS, model=model, bundle=tracked, splits=splits, report=folder)
     assert code == 0, error
     assert files_of(folder) == OUTPUTS | {"events.jsonl"}
-    run_id = artifacts.read_run_id(folder)
+    run_id = folders.read_run_id(folder)
     client = connection.client()
     run = client.get_run(run_id)
     metrics = read(folder / "metrics.json")
@@ -313,7 +315,7 @@ def test_a_dead_server_costs_nothing(
     code, _, error = run_step("evaluate", PARAMS, model=model, bundle=tracked, splits=splits, report=folder)
     assert code == 0, error
     assert error.count("does not answer") == 1
-    kept = Journal(folder / artifacts.EVENTS).events
+    kept = Journal(folder / folders.EVENTS).events
     assert any("test.shipped.macro_f1" in event.get("values", {}) for event in kept)
     assert files_of(folder) == OUTPUTS | {"events.jsonl"}
 

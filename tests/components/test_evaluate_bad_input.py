@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, dataset
+from fineline.artifacts import folders
+from fineline.rows import dataset
 from tests.conftest import make_rows, write_splits
 
 
@@ -19,7 +20,7 @@ def other_model(folder: Path, model: Path, _bundle: Path, splits: Path) -> dict[
     changed = shutil.copytree(model, folder / "other")
     settings = json.loads((model / "model.json").read_text(encoding="utf-8"))
     (changed / "model.json").write_text(json.dumps({**settings, "max_length": 31}), encoding="utf-8")
-    artifacts.write_manifest(changed, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
+    folders.write_manifest(changed, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
     return {"model": changed}
 
 
@@ -29,10 +30,10 @@ def label_in_test_only(folder: Path, model: Path, _bundle: Path, splits: Path) -
     rows.loc[0, "label"] = "mortgage"
     found = shutil.copytree(splits, folder / "splits")
     dataset.write_rows(rows, found / "test.parquet")
-    artifacts.write_manifest(found, step="split", kind="splits", params={}, inputs={}, figures={}, task="single_label")
+    folders.write_manifest(found, step="split", kind="splits", params={}, inputs={}, figures={}, task="single_label")
     trained, shipped = shutil.copytree(model, folder / "model"), shutil.copytree(_bundle, folder / "bundle")
-    artifacts.write_manifest(trained, step="train", kind="model", params={}, inputs={"splits": found}, figures={})
-    artifacts.write_manifest(shipped, step="quantize", kind="bundle", params={}, inputs={"onnx": trained}, figures={})
+    folders.write_manifest(trained, step="train", kind="model", params={}, inputs={"splits": found}, figures={})
+    folders.write_manifest(shipped, step="quantize", kind="bundle", params={}, inputs={"onnx": trained}, figures={})
     return {"model": trained, "bundle": shipped, "splits": found}
 
 

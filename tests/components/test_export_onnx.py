@@ -13,9 +13,10 @@ import pytest
 from components.export_onnx import graph, parity
 from components.export_onnx.params import Params
 from components.export_onnx.step import run
-from fineline import artifacts, dataset
-from fineline.bundle import embeddings, open_bundle, self_test
-from fineline.errors import DataRejected, UsageError
+from fineline.artifacts import folders
+from fineline.bundles.bundle import embeddings, open_bundle, self_test
+from fineline.process.errors import DataRejected, UsageError
+from fineline.rows import dataset
 from fineline.tasks import get_task
 from tests.conftest import PROJECT, files_of
 
@@ -35,14 +36,14 @@ def onnx(tmp_path_factory: pytest.TempPathFactory, model: Path, splits: Path) ->
 def model_artifact(folder: Path, splits: Path, task: str = "single_label") -> Path:
     """Turns a Hugging Face folder of the tiny classifier into a model artifact."""
     labels = ["card", "login", "transfer"]
-    artifacts.write_json(folder / "model.json", {"task": task, "labels": labels, "max_length": 32, "precision": "fp32"})
-    artifacts.write_manifest(folder, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
+    folders.write_json(folder / "model.json", {"task": task, "labels": labels, "max_length": 32, "precision": "fp32"})
+    folders.write_manifest(folder, step="train", kind="model", params={}, inputs={"splits": splits}, figures={})
     return folder
 
 
 def test_writes_a_bundle_and_its_parity(onnx: Path, model: Path, splits: Path) -> None:
     assert files_of(onnx) == FILES
-    manifest = artifacts.verify(onnx)
+    manifest = folders.verify(onnx)
     assert (manifest.step, manifest.kind, manifest.task) == ("export_onnx", "bundle", "single_label")
     assert set(manifest.inputs) == {"model", "splits"}
     assert set(manifest.files) == FILES - {"manifest.json", "run.json"}
@@ -152,7 +153,7 @@ def test_a_head_that_reads_no_single_vector_is_refused(model: Path, tmp_path: Pa
 def test_export_again_gives_the_same_bytes(onnx: Path, model: Path, splits: Path, tmp_path: Path) -> None:
     elsewhere = shutil.copytree(model, tmp_path / "elsewhere" / "model")
     run(params=Params(), model=elsewhere, splits=splits, onnx=tmp_path / "again")
-    assert artifacts.read_manifest(tmp_path / "again") == artifacts.read_manifest(onnx)
+    assert folders.read_manifest(tmp_path / "again") == folders.read_manifest(onnx)
 
 
 def test_mean_pooled_model_with_token_types(model: Path, splits: Path, tmp_path: Path) -> None:

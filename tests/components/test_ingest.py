@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.ingest.params import Params
-from fineline import artifacts
-from fineline.dataset import DATA, row_schema
+from fineline.artifacts import folders
+from fineline.rows.dataset import DATA, row_schema
 from tests.components.conftest import CSV, JSONL, ROWS, pairs, quarantined, write
 from tests.conftest import REAL_DATA
 
@@ -122,7 +122,7 @@ def test_labels_groups_and_annotators_lose_what_nobody_sees(tmp_path: Path, read
         ["x"] * 2,
         ["x"] * 2,
     ]
-    assert artifacts.read_manifest(tmp_path / "dataset").figures["cleaned_labels"] == {
+    assert folders.read_manifest(tmp_path / "dataset").figures["cleaned_labels"] == {
         "rows": 2,
         "list": [
             {"written": "bill\u200bing", "label": "billing", "rows": 1},
@@ -186,7 +186,7 @@ def test_folder_glob_and_test_source(tmp_path: Path, read: Callable[..., pd.Data
     assert list(rows["text"]) == ["from a", "from b", "held out"]
     assert rows["split"].tolist()[2] == "test"
     assert rows["split"].isna().tolist() == [True, True, False]
-    manifest = artifacts.read_manifest(tmp_path / "dataset")
+    manifest = folders.read_manifest(tmp_path / "dataset")
     assert [entry["name"] for entry in manifest.figures["sources"]] == ["a.jsonl", "b.csv", "test.csv"]
 
 
@@ -205,7 +205,7 @@ def test_same_source_same_digest(tmp_path: Path, read: Callable[..., pd.DataFram
     source = write(tmp_path / "one" / "a.csv", CSV + "ragged\n")
     copy = write(tmp_path / "other" / "place" / "a.csv", CSV + "ragged\n")
     read(source)
-    manifest = artifacts.read_manifest(tmp_path / "dataset")
+    manifest = folders.read_manifest(tmp_path / "dataset")
     text = (tmp_path / "dataset" / "manifest.json").read_text()
     read(copy)
     assert (tmp_path / "dataset" / "manifest.json").read_text() == text

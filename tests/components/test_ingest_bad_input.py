@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fineline import artifacts
-from fineline.reading.delimited import read_delimited
-from fineline.reading.settings import Reading
+from fineline.artifacts import folders
+from fineline.rows.delimited import read_delimited
+from fineline.rows.settings import Reading
 from tests.components.conftest import CSV, JSONL, ROWS, Ingest, RunStep, pairs, quarantined, write
 from tests.conftest import PROJECT, files_of
 
@@ -90,7 +90,7 @@ def test_too_many_bad_rows_keep_the_quarantine(
     bad = write(tmp_path / "bad.csv", CSV + "only one cell\n" * 11)
     read(good)
     kept = files_of(tmp_path / "dataset")
-    digest = artifacts.read_manifest(tmp_path / "dataset").digest
+    digest = folders.read_manifest(tmp_path / "dataset").digest
     code, _out, err = ingest(bad)
     rejected = tmp_path / "dataset.rejected.jsonl"
     assert code == 3
@@ -101,7 +101,7 @@ def test_too_many_bad_rows_keep_the_quarantine(
     assert len(rejected.read_text().splitlines()) == 11
     assert not (tmp_path / "dataset").exists()
     assert files_of(tmp_path / ".dataset.old") == kept
-    assert artifacts.verify(tmp_path / ".dataset.old").digest == digest
+    assert folders.verify(tmp_path / ".dataset.old").digest == digest
     assert len(read(bad, max_bad_rows=11)) == 2
     assert not rejected.exists()
 
@@ -265,8 +265,8 @@ def test_full_disk(tmp_path: Path, run_step: RunStep) -> None:
 
 
 def test_endless_record_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fineline.errors import DataRejected
-    from fineline.reading import delimited
+    from fineline.process.errors import DataRejected
+    from fineline.rows import delimited
 
     monkeypatch.setattr(delimited, "RECORD_LIMIT", 1_000)
     path = write(tmp_path / "a.csv", CSV + '"open\n' + "row,x\n" * 500)

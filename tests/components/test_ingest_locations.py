@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fineline import artifacts
-from fineline.locations import files_of_builder
-from fineline.redaction import redacted
+from fineline.artifacts import folders
+from fineline.sources.locations import files_of_builder
+from fineline.sources.redaction import redacted
 from tests.components.conftest import CSV, ROWS, Ingest, pairs, quarantined, write
 from tests.components.storages import Bucket
 
@@ -75,7 +75,7 @@ def test_s3(bucket: Bucket, read: Callable[..., pd.DataFrame], ingest: Ingest) -
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 def test_dvc(dvc_repo: Path, tmp_path: Path, read: Callable[..., pd.DataFrame], ingest: Ingest) -> None:
     assert pairs(read(f"dvc://{dvc_repo}@v1:data.csv")) == ROWS
-    (source,) = artifacts.read_manifest(tmp_path / "dataset").figures["sources"]
+    (source,) = folders.read_manifest(tmp_path / "dataset").figures["sources"]
     assert source == {
         "name": "data.csv",
         "rows": 2,

@@ -10,8 +10,9 @@ import pytest
 
 from components.monitor import drift, statistics
 from components.monitor.params import Params
-from fineline import artifacts, reference
-from fineline.bundle import open_bundle, predict
+from fineline.artifacts import folders
+from fineline.bundles import reference
+from fineline.bundles.bundle import open_bundle, predict
 from tests.conftest import files_of, make_rows
 from tests.watched_bundle import write_watched_bundle
 
@@ -54,9 +55,9 @@ def test_rows_like_the_reference_are_no_drift(monitor: Callable[..., dict], watc
     }
     folder = tmp_path / "drift"
     assert files_of(folder) == {"drift.json", "report.html", "manifest.json", "run.json"}
-    manifest = artifacts.verify(folder)
+    manifest = folders.verify(folder)
     assert (manifest.step, manifest.kind, manifest.task) == ("monitor", "drift", "single_label")
-    assert manifest.inputs == {"bundle": artifacts.read_manifest(watched).digest}
+    assert manifest.inputs == {"bundle": folders.read_manifest(watched).digest}
     assert "source" not in manifest.params
     figures = manifest.figures
     assert (figures["drifted"], figures["enough"], figures["rows"]) == (False, True, 500)
@@ -183,7 +184,7 @@ def test_too_few_rows_is_a_verdict(monitor: Callable[..., dict], tmp_path: Path)
     assert content["verdict"] == "too few rows"
     assert content["reason"] == "57 recent and 900 rows of the reference, 200 of each needed"
     assert content["tests"] == []
-    figures = artifacts.verify(tmp_path / "drift").figures
+    figures = folders.verify(tmp_path / "drift").figures
     assert (figures["drifted"], figures["enough"], figures["p"], figures["rows"]) == (False, False, 1.0, 57)
     assert "Too few rows" in (tmp_path / "drift" / "report.html").read_text()
 
@@ -192,7 +193,7 @@ def test_same_rows_give_the_same_bytes(monitor: Callable[..., dict], tmp_path: P
     rows = make_rows(700, seed=6)
     for name in ("one", "two"):
         monitor(rows, name, max_rows=300)
-    assert artifacts.verify(tmp_path / "one") == artifacts.verify(tmp_path / "two")
+    assert folders.verify(tmp_path / "one") == folders.verify(tmp_path / "two")
     assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
     other = monitor(rows, "three", max_rows=300, seed=14)
     assert other["rows"] == 300

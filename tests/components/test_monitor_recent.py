@@ -19,10 +19,11 @@ from components.monitor.params import Params
 from components.monitor.recent import read
 from components.quantize.params import Params as QuantizeParams
 from components.quantize.step import run as quantize
-from fineline import artifacts, reference
-from fineline.bundle import embeddings, open_bundle, predict
-from fineline.dataset import read_rows
-from fineline.errors import UsageError
+from fineline.artifacts import folders
+from fineline.bundles import reference
+from fineline.bundles.bundle import embeddings, open_bundle, predict
+from fineline.process.errors import UsageError
+from fineline.rows.dataset import read_rows
 from fineline.serving.sample_log import SCHEMA
 from tests.conftest import make_rows
 from tests.watched_bundle import write_watched_bundle
@@ -216,7 +217,7 @@ def test_the_reference_is_of_held_out_rows_and_holds_no_text(watched: Path) -> N
     with_please = rows["text"].str.split().map(lambda words: "please" in words).sum()
     assert kept.tokens[bundle.tokenizer.token_to_id("please")] == with_please > 100
     assert bundle.tokenizer.token_to_id("[CLS]") not in kept.tokens
-    assert {reference.ROWS, reference.TOKENS} <= set(artifacts.verify(watched).files)
+    assert {reference.ROWS, reference.TOKENS} <= set(folders.verify(watched).files)
 
 
 def test_a_row_does_not_depend_on_its_neighbours(watched: Path) -> None:

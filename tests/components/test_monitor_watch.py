@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from components.monitor.watch import watch
-from fineline import artifacts, connection, ledger, reference, registry
+from fineline.artifacts import folders
+from fineline.bundles import reference
+from fineline.registry import ledger, model_versions
+from fineline.tracking import connection
 from tests.conftest import files_of, make_rows
 from tests.registering import register_bundle
 
@@ -22,7 +25,7 @@ def recent(tmp_path: Path) -> Path:
 
 def made_champion(bundle: Path) -> int:
     version = register_bundle("tiny", bundle)
-    ledger.move(connection.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="test")
+    ledger.move(connection.client(), "tiny", model_versions.CHAMPION, version, verdict="promote", reason="test")
     return version
 
 
@@ -33,9 +36,9 @@ def watched(drift: Path, source: object, *more: str) -> int:
 def test_compares_recent_texts_with_the_champion(tmp_path: Path, bundle: Path, recent: Path) -> None:
     made_champion(bundle)
     assert watched(tmp_path / "drift", recent) == 0
-    manifest = artifacts.verify(tmp_path / "drift")
+    manifest = folders.verify(tmp_path / "drift")
     assert manifest.kind == "drift"
-    assert manifest.inputs["bundle"] == artifacts.read_manifest(bundle).digest
+    assert manifest.inputs["bundle"] == folders.read_manifest(bundle).digest
     assert manifest.figures["rows"] == 60
 
 
@@ -49,7 +52,7 @@ def test_says_why_nothing_is_compared(
     assert watched(tmp_path / "drift", source) == 0
     assert capsys.readouterr().out == f"monitor: not watched: {why}\n"
     assert files_of(tmp_path / "drift") == {"drift.json", "manifest.json", "report.html", "run.json"}
-    figures = artifacts.verify(tmp_path / "drift").figures
+    figures = folders.verify(tmp_path / "drift").figures
     assert (figures["drifted"], figures["enough"], figures["reason"]) == (False, False, why)
     assert why in (tmp_path / "drift" / "report.html").read_text()
 
@@ -59,14 +62,14 @@ def test_a_champion_without_a_reference_is_not_watched(tmp_path: Path, bundle: P
     shutil.copytree(bundle, old)
     for name in (reference.ROWS, reference.TOKENS):
         (old / name).unlink()
-    made = artifacts.read_manifest(bundle)
-    written = artifacts.write_manifest(
+    made = folders.read_manifest(bundle)
+    written = folders.write_manifest(
         old, step="quantize", kind="bundle", params=made.params, inputs={}, figures={}, task=made.task
     )
     assert reference.ROWS not in written.files
     made_champion(old)
     assert watched(tmp_path / "drift", recent) == 0
-    assert "keeps no reference" in artifacts.verify(tmp_path / "drift").figures["reason"]
+    assert "keeps no reference" in folders.verify(tmp_path / "drift").figures["reason"]
 
 
 def test_kubeflow_hears_it_too(tmp_path: Path) -> None:

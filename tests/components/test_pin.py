@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from components.train import lineage
-from fineline import artifacts, source_version
-from fineline.artifacts import Manifest
+from fineline.artifacts import folders
+from fineline.artifacts.folders import Manifest
+from fineline.sources import source_version
 from tests.components.conftest import CSV, RunStep, write
 from tests.conftest import files_of
 
@@ -27,7 +28,7 @@ def pin(run_step: RunStep, tmp_path: Path) -> Callable[..., str]:
         code, out, err = run_step("pin", params, source_version=tmp_path / "source_version")
         assert code == 0, err
         assert out.startswith("pin: source: ")
-        return artifacts.read_run(tmp_path / "source_version")[source_version.TEXT]
+        return folders.read_run(tmp_path / "source_version")[source_version.TEXT]
 
     return run
 
@@ -46,7 +47,7 @@ def ingest(run_step: RunStep, tmp_path: Path) -> Callable[..., tuple[int, str]]:
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    return artifacts.read_manifest(folder / "source_version").figures
+    return folders.read_manifest(folder / "source_version").figures
 
 
 def changed_since(outcome: tuple[int, str], *words: str) -> bool:
@@ -75,14 +76,14 @@ def test_the_same_version_leaves_the_folder_as_it_is(tmp_path: Path, pin: Callab
         return {name: (folder / name).read_bytes() for name in files_of(folder)}
 
     pin(source)
-    artifacts.note(tmp_path / "source_version", seconds=-1)
+    folders.note(tmp_path / "source_version", seconds=-1)
     before = state()
     pin(source)
     assert state() == before
     (tmp_path / "source_version" / "version.json").write_text("{}")
     pin(source)
     assert {**state(), "run.json": b""} == {**before, "run.json": b""}
-    assert artifacts.read_run(tmp_path / "source_version")["seconds"] >= 0
+    assert folders.read_run(tmp_path / "source_version")["seconds"] >= 0
     before = state()
     pin(write(tmp_path / "elsewhere" / "a.csv", CSV))  # the same version at another place: only where it is changes
     assert {**state(), "run.json": b""} == {**before, "run.json": b""}
@@ -99,11 +100,11 @@ def test_ingest_is_given_the_folder_or_the_line_and_writes_the_same(
 
     def read(given: Path | str) -> Manifest:
         assert ingest(given) == (0, "")
-        return artifacts.verify(tmp_path / "dataset")
+        return folders.verify(tmp_path / "dataset")
 
     by_folder = read(tmp_path / "source_version")
     assert by_folder == read(text)
-    pinned = artifacts.read_manifest(tmp_path / "source_version")
+    pinned = folders.read_manifest(tmp_path / "source_version")
     assert by_folder.inputs == {"source_version": pinned.digest}
     assert by_folder.ancestors == [pinned.without_ancestors()]
     assert source_version.in_lineage(by_folder.ancestors) == {"source": f"sha256:{SHA256}"}
@@ -186,7 +187,7 @@ def test_the_version_is_in_the_lineage_of_a_training(
     pin(write(tmp_path / "a.csv", CSV), write(tmp_path / "t.csv", MORE))
     assert ingest() == (0, "")
     (tmp_path / "splits").mkdir()
-    splits = artifacts.write_manifest(
+    splits = folders.write_manifest(
         tmp_path / "splits",
         step="split",
         kind="splits",

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from fineline import artifacts, source_version
-from fineline.dataset import DATA, read_rows
+from fineline.artifacts import folders
+from fineline.rows.dataset import DATA, read_rows
+from fineline.sources import source_version
 from tests.components.conftest import CSV, ROWS, RunStep, pairs
 from tests.components.storages import Bucket, Website, etag, git
 
@@ -74,7 +75,7 @@ def test_an_object_with_versions_is_read_in_its_own(tmp_path: Path, bucket: Buck
     forget()
     assert ingest() == (0, "")
     assert rows(tmp_path) == ROWS
-    assert artifacts.read_manifest(tmp_path / "dataset").figures["sources"][0]["name"] == "a.csv"
+    assert folders.read_manifest(tmp_path / "dataset").figures["sources"][0]["name"] == "a.csv"
     del bucket.files["in/a.csv"]  # deleted, but its versions are kept
     forget()
     assert ingest() == (0, "")

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from components.promote import test_set
-from fineline import artifacts, connection, ledger, registry
-from fineline.dataset import read_rows
+from fineline.artifacts import folders
+from fineline.registry import ledger, model_versions
+from fineline.rows.dataset import read_rows
+from fineline.tracking import connection
 from tests.conftest import files_of
 from tests.registering import register_bundle
 from tests.word_bundle import answers_of, some, word_rows, write_word_bundle, write_word_splits
@@ -53,8 +55,8 @@ def promote(run_step: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Pr
             content = {"registered": True, "name": NAME, "version": version, "uri": f"models:/{NAME}/{version}"}
         registration = folder / "registration"
         registration.mkdir()
-        artifacts.write_json(registration / "registration.json", content)
-        artifacts.write_manifest(
+        folders.write_json(registration / "registration.json", content)
+        folders.write_manifest(
             registration,
             step="register",
             kind="registration",
@@ -73,7 +75,7 @@ def promote(run_step: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Pr
 
 
 def champion() -> int | None:
-    return ledger.position(connection.client(), NAME, registry.CHAMPION)
+    return ledger.position(connection.client(), NAME, model_versions.CHAMPION)
 
 
 def tags_of(version: int) -> dict[str, str]:
@@ -113,7 +115,7 @@ def test_the_first_a_better_and_a_worse_one(promote, tmp_path) -> None:
     evidence = ledger.read(connection.client(), NAME)[-1]["evidence"]
     there = Path(connection.client().download_artifacts(evidence["run"], evidence["path"], str(tmp_path)))
     assert files_of(there) == {"promotion.json", "comparison.parquet", "report.html"}
-    assert artifacts.sha256_file(there / "promotion.json") == evidence["sha256"]
+    assert folders.sha256_file(there / "promotion.json") == evidence["sha256"]
 
     code, worse, line = promote("worse", some(80, 300))
     assert (code, worse["verdict"], worse["moved"]) == (0, "hold", False)
@@ -206,7 +208,9 @@ def test_manual_mode_waits(promote) -> None:
 def test_a_rejected_version_stays_out(promote, run_step, tmp_path) -> None:
     promote("first", some(60, 300))
     promote("second", some(15, 300), mode="manual")
-    registry.note(connection.client(), NAME, 2, registry.REJECTED, {"when": "", "who": "ann", "reason": "rude"})
+    model_versions.note(
+        connection.client(), NAME, 2, model_versions.REJECTED, {"when": "", "who": "ann", "reason": "rude"}
+    )
     paths = {name: tmp_path / "second" / name for name in ("bundle", "registration", "splits")}
     _, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
     assert line == "promote: hold: rejected by ann: rude\n"
@@ -241,7 +245,7 @@ def test_a_self_test_that_fails_leaves_everything_as_it_was(promote, run_step, t
     folder = tmp_path / "second"
     content = json.loads((folder / "bundle" / "bundle.json").read_text())
     (folder / "bundle" / "bundle.json").write_text(json.dumps({**content, "golden": [[1.0, 0.0, 0.0]] * 5}))
-    made = artifacts.write_manifest(folder / "bundle", step="quantize", kind="bundle", params={}, inputs={}, figures={})
+    made = folders.write_manifest(folder / "bundle", step="quantize", kind="bundle", params={}, inputs={}, figures={})
     registered = json.loads((folder / "registration" / "manifest.json").read_text())
     registered["inputs"]["bundle"] = made.digest
     (folder / "registration" / "manifest.json").write_text(json.dumps(registered))
@@ -297,7 +301,7 @@ def test_every_comparison_spends_of_one_budget_and_keeps_its_evidence(promote, t
     assert forced["moved"]
     assert forced["corrected"]["gain"] <= forced["comparison"]["figures"]["accuracy"]["gain"]
     server = connection.client()
-    lines = [line for line in ledger.read(server, NAME) if line["alias"] == registry.CHAMPION]
+    lines = [line for line in ledger.read(server, NAME) if line["alias"] == model_versions.CHAMPION]
     assert [line["evidence"]["anchor"] for line in lines] == [1, 4]
     for line in lines:
         there = tmp_path / "evidence" / str(line["number"])
@@ -305,7 +309,7 @@ def test_every_comparison_spends_of_one_budget_and_keeps_its_evidence(promote, t
         path = server.download_artifacts(
             line["evidence"]["run"], f"{line['evidence']['path']}/promotion.json", str(there)
         )
-        assert artifacts.sha256_file(Path(path)) == line["evidence"]["sha256"]
+        assert folders.sha256_file(Path(path)) == line["evidence"]["sha256"]
 
 
 def test_steps_that_are_only_no_worse_are_measured_from_the_anchor(promote, monkeypatch) -> None:

@@ -14,8 +14,9 @@ from components.promote.parts import NO_WORSE, UNKNOWN, WORSE
 from components.promote.promotion import FORCED, anchor_of
 from components.promote.statistics import accuracy_bound, exchanged, loss_seen, rows_to_show, unselected, worse_than
 from components.promote.verdict import INCONCLUSIVE, PROMOTE, judge
-from fineline import connection, ledger, registry
+from fineline.registry import ledger, model_versions
 from fineline.tasks import get_task
+from fineline.tracking import connection
 
 PARAMS = Params.model_validate({})
 NAME = "words"
@@ -51,7 +52,7 @@ def test_rows_that_left_and_came_back_are_not_fresh() -> None:
 def model(ready_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.chdir(tmp_path)
     server = connection.client()
-    registry.create_model(server, NAME)
+    model_versions.create_model(server, NAME)
     return server
 
 
@@ -73,7 +74,7 @@ def test_a_question_is_written_once_and_costs_nothing_again(model) -> None:
     assert other.next(0) < other.next(500) < other.next(50_000)
 
 
-def line(to: int, verdict: str = PROMOTE, alias: str = registry.CHAMPION, **evidence: int) -> dict:
+def line(to: int, verdict: str = PROMOTE, alias: str = model_versions.CHAMPION, **evidence: int) -> dict:
     return {"alias": alias, "to": to, "verdict": verdict, "evidence": evidence}
 
 
@@ -86,7 +87,7 @@ def line(to: int, verdict: str = PROMOTE, alias: str = registry.CHAMPION, **evid
         ([line(1, anchor=1), line(2, anchor=1), line(3, anchor=3)], 3),
         ([line(1, anchor=1), line(2, anchor=2), line(1, "rollback")], 1),
         ([line(1, anchor=1), line(2, FORCED, anchor=1)], 1),
-        ([line(1, anchor=1), line(4, alias=registry.CHALLENGER)], 1),
+        ([line(1, anchor=1), line(4, alias=model_versions.CHALLENGER)], 1),
         ([line(1), line(2)], 2),  # lines from before anchors were written
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.promote import labels
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 
 
 def test_chains_are_followed_and_removed_ones_end_them() -> None:

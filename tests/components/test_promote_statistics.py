@@ -13,7 +13,7 @@ from components.promote.params import Params
 from components.promote.parts import WORSE
 from components.promote.statistics import mcnemar, rows_to_separate, rows_to_show, worse_than
 from components.promote.verdict import judge
-from fineline.statistics import holm
+from fineline.statistics.multiple_tests import holm
 from fineline.tasks import get_task
 
 TASK = get_task("single_label")

@@ -15,10 +15,11 @@ from components.export_onnx.step import run as export_onnx
 from components.quantize import precision, quality, sensitivity
 from components.quantize.params import Params
 from components.quantize.step import choose, run
-from fineline import artifacts, dataset
-from fineline.bundle import logits, open_bundle, predict, self_test
-from fineline.journal import Journal
+from fineline.artifacts import folders
+from fineline.bundles.bundle import logits, open_bundle, predict, self_test
+from fineline.rows import dataset
 from fineline.tasks import get_task
+from fineline.tracking.journal import Journal
 from tests.conftest import files_of, make_rows
 from tests.varied_model import (
     LABELS,
@@ -72,12 +73,12 @@ def texts_of(splits: Path) -> list[str]:
 def test_writes_the_bundle_that_ships_and_why(shipped: Path, plain: tuple[Path, Path]) -> None:
     onnx, splits = plain
     assert files_of(shipped) == FILES
-    manifest = artifacts.verify(shipped)
+    manifest = folders.verify(shipped)
     assert (manifest.step, manifest.kind, manifest.task) == ("quantize", "bundle", "single_label")
     assert set(manifest.files) == FILES - {"measurements.json", "manifest.json", "run.json"}
     assert manifest.inputs == {
-        "onnx": artifacts.read_manifest(onnx).digest,
-        "splits": artifacts.read_manifest(splits).digest,
+        "onnx": folders.read_manifest(onnx).digest,
+        "splits": folders.read_manifest(splits).digest,
     }
     found = read(shipped)
     assert found["chosen"] == "int8"
@@ -153,7 +154,7 @@ def test_int8_is_int8(shipped: Path, plain: tuple[Path, Path]) -> None:
 def test_same_inputs_give_the_same_digest(shipped: Path, plain: tuple[Path, Path], tmp_path: Path) -> None:
     again = Params.model_validate({**QUICK, "threads": 1, "batch_size": 64.0})
     run(params=again, onnx=plain[0], splits=plain[1], bundle=tmp_path / "again")
-    assert artifacts.read_manifest(tmp_path / "again").digest == artifacts.read_manifest(shipped).digest
+    assert folders.read_manifest(tmp_path / "again").digest == folders.read_manifest(shipped).digest
 
 
 def test_an_outlier_is_left_in_fp32(with_outlier: tuple[Path, Path], tmp_path: Path) -> None:
@@ -258,11 +259,11 @@ def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, P
 
 def test_figures_reach_the_run_that_train_began(plain: tuple[Path, Path], tmp_path: Path) -> None:
     onnx = shutil.copytree(plain[0], tmp_path / "onnx")
-    journal = Journal(onnx / artifacts.EVENTS)
+    journal = Journal(onnx / folders.EVENTS)
     journal.run("train", {}, {}, [])
     params = Params.model_validate({**QUICK, "candidates": []})
     run(params=params, onnx=onnx, splits=plain[1], bundle=tmp_path / "bundle")
-    events = Journal(tmp_path / "bundle" / artifacts.EVENTS).events
+    events = Journal(tmp_path / "bundle" / folders.EVENTS).events
     assert [event["kind"] for event in events] == ["run", "metrics", "tags"]
     assert {"quantize.bytes", "quantize.macro_f1", "quantize.p50_ms"} <= set(events[1]["values"])
     assert events[2]["values"] == {"fineline.quantize": "fp32 ships: there is no other candidate"}

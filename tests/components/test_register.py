@@ -11,10 +11,12 @@ import pytest
 
 from components.register import lineage
 from components.register.logged_model import log_bundle
-from fineline import artifacts, connection, ledger, registry, training_rows
-from fineline.bundle import open_bundle, predict
-from fineline.dataset import read_rows, read_splits, write_rows
-from fineline.journal import Journal
+from fineline.artifacts import folders
+from fineline.bundles.bundle import open_bundle, predict
+from fineline.registry import ledger, model_versions, training_rows
+from fineline.rows.dataset import read_rows, read_splits, write_rows
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal
 from tests.conftest import files_of, make_rows, write_splits
 from tests.registering import PARAMS, RULE, copy_bundle, registration_of, versions, write_report
 
@@ -78,14 +80,14 @@ def test_one_version_with_its_lineage(bundle, report, splits, out, run_step, mon
         "uri": "models:/tiny/1",
         "gate": "passed 1 rule",
     }
-    assert artifacts.read_run_id(out) == run_id
-    made, ancestors = artifacts.read_manifest(bundle), {}
+    assert folders.read_run_id(out) == run_id
+    made, ancestors = folders.read_manifest(bundle), {}
     for entry in made.ancestors:
         ancestors[entry["step"]] = entry
     tags = versions()[1]
     evidence = json.loads(tags.pop("evidence"))
     assert evidence == {
-        "report": artifacts.read_manifest(report).digest,
+        "report": folders.read_manifest(report).digest,
         "gate": "passed 1 rule",
         "rules": [RULE],
         "figures": {"macro_f1": {"value": 0.9, "low": 0.88, "high": 0.92}},
@@ -102,7 +104,7 @@ def test_one_version_with_its_lineage(bundle, report, splits, out, run_step, mon
         "base_model": "tiny",
         "fineline_version": importlib.metadata.version("fineline"),
         "gate": "passed",
-        "training_rows": artifacts.sha256_file(training_rows_of(run_id)),
+        "training_rows": folders.sha256_file(training_rows_of(run_id)),
     }
     (move,) = moves()
     assert (move["alias"], move["from"], move["to"], move["verdict"]) == ("challenger", None, 1, "registered")
@@ -164,7 +166,7 @@ def test_loads_without_torch_and_answers_the_same(bundle, report, splits, out, r
     folder = Path(mlflow.artifacts.download_artifacts("models:/tiny/1", tracking_uri=connection.tracking_uri()))
     assert files_of(folder / "artifacts") == {
         f"bundle/{name}" for name in ("bundle.json", "manifest.json", "model.onnx", "tokenizer.json")
-    } | {f"bundle/{name}" for name in artifacts.read_manifest(bundle).files}
+    } | {f"bundle/{name}" for name in folders.read_manifest(bundle).files}
     requirements = dict(line.split("==") for line in (folder / "requirements.txt").read_text().split())
     names = ("mlflow", "numpy", "onnxruntime", "pydantic", "tokenizers")
     assert requirements == {name: importlib.metadata.version(name) for name in names}
@@ -176,10 +178,10 @@ def test_loads_without_torch_and_answers_the_same(bundle, report, splits, out, r
 
 def test_the_same_bundle_again_is_the_same_version(bundle, report, splits, out, run_step) -> None:
     first = run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)
-    before = registration_of(out), artifacts.read_manifest(out).digest
+    before = registration_of(out), folders.read_manifest(out).digest
     again = run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)
     assert first == again
-    assert (registration_of(out), artifacts.read_manifest(out).digest) == before
+    assert (registration_of(out), folders.read_manifest(out).digest) == before
     assert list(versions()) == [1]
     assert len(moves()) == 1
 
@@ -270,7 +272,7 @@ def test_who_created_second_takes_the_first(bundle, report, splits, out, run_ste
     assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
     server = connection.client()
     first = server.get_model_version("tiny", "1")
-    kept = registry.create_version(
+    kept = model_versions.create_version(
         server,
         "tiny",
         source=first.source,
@@ -288,9 +290,9 @@ def test_a_second_version_goes_with_the_model_that_was_logged_for_it(bundle, rep
     assert run_step("register", PARAMS, bundle=bundle, report=report, splits=splits, registration=out)[0] == 0
     server = connection.client()
     first = server.get_model_version("tiny", "1")
-    source, model_id = log_bundle(server, bundle, artifacts.read_manifest(bundle), first.run_id)
+    source, model_id = log_bundle(server, bundle, folders.read_manifest(bundle), first.run_id)
     described = {"run_id": first.run_id, "tags": first.tags, "description": first.description}
-    assert registry.create_version(server, "tiny", source=source, model_id=model_id, **described) == 1
+    assert model_versions.create_version(server, "tiny", source=source, model_id=model_id, **described) == 1
     left = server.search_logged_models([server.get_run(first.run_id).info.experiment_id])
     assert [f"models:/{model.model_id}" for model in left] == [first.source]
 
@@ -329,7 +331,7 @@ def test_lineage_from_the_source_on(tmp_path) -> None:
     for folder, step, kind, params, inputs, figures in chain:
         folder.mkdir()
         (folder / "file").write_text(step)
-        written = artifacts.write_manifest(
+        written = folders.write_manifest(
             folder, step=step, kind=kind, params=params, inputs=inputs, figures=figures, task="single_label"
         )
         digests[kind] = written.digest

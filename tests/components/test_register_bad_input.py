@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts
+from fineline.artifacts import folders
 from tests.conftest import make_rows, write_splits
 from tests.registering import PARAMS, copy_bundle, versions, write_report
 
@@ -71,7 +71,7 @@ def _other_splits(bundle: Path, report: Path, folder: Path) -> dict[str, Path]:
 
 def _no_gate(bundle: Path, report: Path, folder: Path) -> dict[str, Path]:
     (folder / "no_gate").mkdir()
-    artifacts.write_manifest(
+    folders.write_manifest(
         folder / "no_gate", step="evaluate", kind="report", params={}, inputs={"bundle": bundle}, figures={}
     )
     return {"report": folder / "no_gate"}

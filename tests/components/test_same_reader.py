@@ -18,7 +18,7 @@ import pytest
 from cli.__main__ import main
 from components.monitor import recent
 from components.monitor.params import Params as MonitorParams
-from fineline.errors import FinelineError
+from fineline.process.errors import FinelineError
 from tests.components.conftest import JSONL, Ingest, quarantined
 from tests.conftest import PROJECT
 from tests.word_bundle import LABELS, write_word_bundle

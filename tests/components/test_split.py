@@ -14,9 +14,9 @@ from components.split.assignment import stratified
 from components.split.leakage import leaks_into, row_groups, shared_between
 from components.split.params import Params
 from components.split.step import _proof
-from fineline import artifacts
-from fineline.dataset import SPLITS, read_splits, row_schema, write_rows
-from fineline.text import exact_near_pairs, shingles
+from fineline.artifacts import folders
+from fineline.rows.dataset import SPLITS, read_splits, row_schema, write_rows
+from fineline.texts.sameness import exact_near_pairs, shingles
 from tests.conftest import REAL_DATA, files_of, make_rows, write_dataset
 
 RunStep = Callable[..., tuple[int, str, str]]
@@ -46,7 +46,7 @@ def test_leaves_the_exact_files_and_loses_no_row(run_step: RunStep, tmp_path: Pa
     pd.testing.assert_frame_equal(together, rows.sort_values("id", ignore_index=True), check_dtype=False)
     schemas = [row_schema(folder / f"{name}.parquet") for name in SPLITS]
     assert schemas == [row_schema(tmp_path / "splits_dataset" / "data.parquet")] * 3
-    manifest = artifacts.verify(folder)
+    manifest = folders.verify(folder)
     assert (manifest.kind, manifest.step, manifest.task) == ("splits", "split", "single_label")
     assert manifest.figures["rows"] == {name: len(part) for name, part in parts.items()}
 
@@ -81,7 +81,7 @@ def test_same_rows_in_another_order_give_the_same_bytes(run_step: RunStep, tmp_p
     first = run_split(run_step, tmp_path, rows)
     shuffled = run_split(run_step, tmp_path, rows.sample(frac=1, random_state=4), "shuffled")
     other_seed = run_split(run_step, tmp_path, rows, "other", seed=14)
-    digests = [artifacts.verify(folder).digest for folder in (first, shuffled, other_seed)]
+    digests = [folders.verify(folder).digest for folder in (first, shuffled, other_seed)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -132,7 +132,7 @@ def test_texts_are_the_same_as_data_quality_folded_them(run_step: RunStep, tmp_p
     folder = write_dataset(tmp_path / "data", pd.concat([rows, marked], ignore_index=True))
     joined = {}
     for name, fold in (("kept", []), ("folded", ["punctuation"])):
-        artifacts.write_manifest(
+        folders.write_manifest(
             folder,
             step="data_quality",
             kind="dataset",
@@ -232,7 +232,7 @@ def test_predefined_test_is_respected_and_its_leaks_are_removed(run_step: RunSte
     assert leaked["rows"]["r0"] == {"reason": "same text", "test_id": "r170"}
     assert leaked["rows"]["r1"] == {"reason": "near-duplicate", "test_id": "r171"}
     assert leaked["rows"]["r2"] == {"reason": "same group", "test_id": "r172"}
-    assert leaked["count"] == len(leaked["rows"]) == artifacts.read_manifest(folder).figures["leaked"]
+    assert leaked["count"] == len(leaked["rows"]) == folders.read_manifest(folder).figures["leaked"]
     kept = 160 - leaked["count"]
     assert len(parts["train"]) + len(parts["validation"]) == kept
     assert len(parts["train"]) == pytest.approx(kept * 0.7 / 0.8, abs=3)

@@ -16,8 +16,9 @@ import pytest
 
 from components.train import precision
 from components.train.params import Params
-from fineline import artifacts, dataset
-from fineline.errors import UsageError
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
+from fineline.rows import dataset
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, FILES, STEPS_PER_EPOCH, RunStep
 from tests.conftest import PROJECT, files_of, make_rows, write_model, write_splits
@@ -51,7 +52,7 @@ def test_leaves_a_plain_model_that_learned(train: Callable, splits: Path, tmp_pa
     manifest = train(epochs=4)
     folder = tmp_path / "model"
     assert files_of(folder) == FILES
-    assert set(manifest.files) == FILES - artifacts.BESIDE
+    assert set(manifest.files) == FILES - folders.BESIDE
     assert json.loads((folder / "model.json").read_text()) == {
         "task": "single_label",
         "labels": ["card", "login", "transfer"],
@@ -110,7 +111,7 @@ def test_the_same_inputs_give_the_same_bytes(
         "train", params, splits=elsewhere / "data", model=elsewhere / "m", checkpoints=elsewhere / "kept"
     )
     assert code == 0, error
-    second = artifacts.verify(elsewhere / "m")
+    second = folders.verify(elsewhere / "m")
     assert second == first
 
 
@@ -132,7 +133,7 @@ def test_every_training_parameter_acts(run_step: RunStep, pretrained: Path, tmp_
             "train", {"model": str(pretrained), **FAST, **params}, splits=splits, model=tmp_path / "model"
         )
         assert code == 0, error
-        return artifacts.read_manifest(tmp_path / "model").files["model.safetensors"]["sha256"]
+        return folders.read_manifest(tmp_path / "model").files["model.safetensors"]["sha256"]
 
     base = trained()
     changes: list[dict[str, Any]] = [
@@ -206,7 +207,7 @@ def test_pooling_is_the_pretrained_models_own(
         )
         assert code == 0, error
         assert files_of(tmp_path / "model") == FILES
-        found[folder, pooling] = artifacts.verify(tmp_path / "model").files["model.safetensors"]["sha256"]
+        found[folder, pooling] = folders.verify(tmp_path / "model").files["model.safetensors"]["sha256"]
     assert found[sentence, "auto"] == found[pretrained, "mean"]
     assert found[sentence, "model"] == found[pretrained, "auto"]
     assert found[sentence, "auto"] != found[sentence, "model"]
@@ -370,7 +371,7 @@ def test_what_a_shell_left_behind_does_not_decide(
         "train: ignores ACCELERATE_GRADIENT_ACCUMULATION_STEPS, ACCELERATE_MIXED_PRECISION: only recorded parameters decide"
         in done.stderr
     )
-    assert artifacts.verify(tmp_path / "model") == expected
+    assert folders.verify(tmp_path / "model") == expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import torch
 from safetensors.numpy import load_file
 
 from components.train import ewc
-from fineline import artifacts, training_rows
+from fineline.artifacts import folders
+from fineline.registry import training_rows
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
 from tests.components.test_train_survival import Interrupted, logged
@@ -131,7 +132,7 @@ def second_phase(train: Callable, folder: Path, seed: int) -> Path:
     first = write_splits(folder / f"first{seed}", old)
     long = {"epochs": 20, "learning_rate": 1e-3, "early_stopping_patience": 0}
     train(f"champion{seed}", splits=first, seed=seed, log_model=True, **long)
-    run_id = artifacts.read_run_id(folder / f"champion{seed}")
+    run_id = folders.read_run_id(folder / f"champion{seed}")
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     client.create_registered_model(f"tiny{seed}")
     tags = {training_rows.TAG: training_rows.write(client, run_id, first)}
@@ -143,12 +144,12 @@ def second_phase(train: Callable, folder: Path, seed: int) -> Path:
 def learn(run_step: RunStep, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
     monkeypatch.chdir(tmp_path)  # a sqlite store keeps its files in mlruns/ here
 
-    def train(name: str, splits: Path, **params: Any) -> artifacts.Manifest:
+    def train(name: str, splits: Path, **params: Any) -> folders.Manifest:
         code, _, error = run_step(
             "train", {**FAST, "model": str(pretrained), **params}, splits=splits, model=tmp_path / name
         )
         assert code == 0, error
-        return artifacts.verify(tmp_path / name)
+        return folders.verify(tmp_path / name)
 
     return train
 

@@ -12,7 +12,9 @@ import pytest
 from components.train import network
 from components.train.params import Params
 from components.train.warm_start import Origin
-from fineline import artifacts, dataset, models
+from fineline.artifacts import folders
+from fineline.pretrained import models
+from fineline.rows import dataset
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
 from tests.components.test_train import logits_of, weights
@@ -57,7 +59,7 @@ def test_lora_on_other_families(
     params = {**FAST, "model": str(folder), "method": "lora", "lora_r": 4, "epochs": 2, "batch_size": 32}
     code, _, error = run_step("train", params, splits=splits, model=tmp_path / "model")
     assert code == 0, error
-    manifest = artifacts.verify(tmp_path / "model")
+    manifest = folders.verify(tmp_path / "model")
     rows = dataset.read_splits(splits)["validation"]
     probability = TASK.probabilities(logits_of(tmp_path / "model", rows["text"].tolist()), 1.0)
     figures = TASK.metrics(TASK.targets(rows, LABELS), probability, LABELS)

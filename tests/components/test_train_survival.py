@@ -19,15 +19,15 @@ from components.train import checkpoints
 from components.train.params import Params
 from components.train.resources import exhaustion_explained
 from components.train.saving import Writer, snapshot
-from fineline import artifacts
-from fineline.errors import ResourceError
+from fineline.artifacts import folders
+from fineline.process.errors import ResourceError
 from tests.components.conftest import FAST, FILES, RunStep
 from tests.conftest import PROJECT, files_of
 
 pytestmark = pytest.mark.usefixtures("one_thread", "ready_store")
 
 
-LEFT = {"FINISHED", artifacts.EVENTS, checkpoints.COMPLETE, checkpoints.STATE}
+LEFT = {"FINISHED", folders.EVENTS, checkpoints.COMPLETE, checkpoints.STATE}
 
 
 def left_in(kept: Path) -> set[str]:
@@ -85,7 +85,7 @@ def logged(step: int) -> Callable[[Path], bool]:
     """Whether the journal has reached that step."""
 
     def reached(folder: Path) -> bool:
-        events = folder / artifacts.EVENTS
+        events = folder / folders.EVENTS
         return events.is_file() and f'"step": {step},' in events.read_text()
 
     return reached
@@ -157,7 +157,7 @@ def test_sigkill_at_random_moments_costs_the_steps_of_one_interval(
 
 def logged_steps(folder: Path) -> list[tuple[int, float]]:
     """The steps in the journal, each with its time in seconds."""
-    lines = (folder / artifacts.EVENTS).read_text().splitlines() if (folder / artifacts.EVENTS).is_file() else []
+    lines = (folder / folders.EVENTS).read_text().splitlines() if (folder / folders.EVENTS).is_file() else []
     events = [json.loads(line) for line in lines if line.endswith("}")]
     return [(event["step"], event["time"] / 1000) for event in events if event["kind"] == "metrics"]
 
@@ -181,7 +181,7 @@ def test_sigkill_after_the_last_checkpoint_trains_no_further(
         "train", {"model": str(pretrained), **params}, splits=splits, model=tmp_path / "m", checkpoints=interrupted.kept
     )
     assert (code, error) == (0, ""), "early stopping had ended the training"
-    assert artifacts.verify(tmp_path / "m") == whole
+    assert folders.verify(tmp_path / "m") == whole
 
 
 def test_only_whole_sealed_checkpoints_count(tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ def test_the_run_in_mlflow(train: Callable, splits: Path, tmp_path: Path) -> Non
 
     manifest = train(epochs=2)
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    run = client.get_run(artifacts.read_run_id(tmp_path / "model"))
-    data = artifacts.read_manifest(splits)
+    run = client.get_run(folders.read_run_id(tmp_path / "model"))
+    data = folders.read_manifest(splits)
     assert run.info.status == "FINISHED"
     assert run.data.params["train.epochs"] == "2"
     assert run.data.params["train.metric"] == ""
@@ -267,7 +267,7 @@ def test_a_dead_tracking_server_costs_one_line(
 ) -> None:
     from mlflow import MlflowClient
 
-    from fineline.journal import Journal
+    from fineline.tracking.journal import Journal
 
     alive = os.environ["MLFLOW_TRACKING_URI"]
     with socket.socket() as free:
@@ -280,14 +280,14 @@ def test_a_dead_tracking_server_costs_one_line(
     assert code == 0
     assert error.count("tracking: the MLflow tracking server") == 1
     assert files_of(tmp_path / "dead") == FILES
-    assert artifacts.read_run_id(tmp_path / "dead") == ""
+    assert folders.read_run_id(tmp_path / "dead") == ""
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", alive)
-    assert train("alive").digest == artifacts.verify(tmp_path / "dead").digest
-    journal = Journal(tmp_path / "dead" / artifacts.EVENTS)
+    assert train("alive").digest == folders.verify(tmp_path / "dead").digest
+    journal = Journal(tmp_path / "dead" / folders.EVENTS)
     assert journal.send()
     client = MlflowClient(alive)
-    late, live = (client.get_run(i) for i in (journal.run_id, artifacts.read_run_id(tmp_path / "alive")))
+    late, live = (client.get_run(i) for i in (journal.run_id, folders.read_run_id(tmp_path / "alive")))
     assert late.info.run_id != live.info.run_id
     assert late.info.status == "FINISHED"
     assert late.data.metrics == live.data.metrics

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from components.train import work_folder
-from fineline import artifacts
-from fineline.errors import ResourceError
+from fineline.artifacts import folders
+from fineline.process.errors import ResourceError
 from tests.components.conftest import FAST
 from tests.components.test_train_survival import Interrupted, logged
 from tests.conftest import PROJECT
@@ -59,10 +59,10 @@ def test_the_second_waits_and_takes_what_the_first_made(splits: Path, pretrained
     assert f"the other training (process {first.process.pid} on" in error
     assert "has ended" in error
     assert "epoch" not in error, f"it trained again: {error}"
-    assert artifacts.verify(first.model) == artifacts.verify(second.model)
+    assert folders.verify(first.model) == folders.verify(second.model)
 
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    one, other = (client.get_run(artifacts.read_run_id(folder)) for folder in (first.model, second.model))
+    one, other = (client.get_run(folders.read_run_id(folder)) for folder in (first.model, second.model))
     assert one.info.run_id != other.info.run_id
     assert (one.info.status, other.info.status) == ("FINISHED", "FINISHED")
     assert [run.data.tags["fineline.pipeline_run"] for run in (one, other)] == ["run-a", "run-b"]
@@ -80,7 +80,7 @@ def test_a_killed_owner_is_noticed_at_once(train: Callable, splits: Path, pretra
     assert f"the other training (process {pair.first.process.pid} on" in error
     assert "is gone without an end: takes over its checkpoints" in error
     assert "train: goes on at step" in error
-    assert artifacts.verify(pair.second.model) == whole
+    assert folders.verify(pair.second.model) == whole
     assert not pair.first.model.exists()
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fineline import artifacts, dataset
+from fineline.artifacts import folders
+from fineline.rows import dataset
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, FILES, RunStep
 from tests.components.test_train_survival import LEFT
@@ -80,7 +81,7 @@ def test_two_processes_write_one_right_artifact(launch: Launch, splits: Path, tm
     assert code == 0, error
     assert out.count("train: validation macro_f1") == 1
     assert error.count("validation loss") == 4, f"only the first process talks: {error}"
-    manifest = artifacts.verify(tmp_path / "model")
+    manifest = folders.verify(tmp_path / "model")
     assert files_of(tmp_path / "model") == FILES
     assert {Path(name).name for name in files_of(tmp_path / "model-kept")} == {
         *LEFT,
@@ -91,7 +92,7 @@ def test_two_processes_write_one_right_artifact(launch: Launch, splits: Path, tm
     assert manifest.figures["steps"] == 4 * 27, "105 rows in two batches of 2 a step"
     assert manifest.figures["validation_macro_f1"] > 0.9
     _assert_figures_are_those_of_the_saved_model(tmp_path / "model", manifest, splits)
-    events = [json.loads(line) for line in (tmp_path / "model" / artifacts.EVENTS).read_text().splitlines()]
+    events = [json.loads(line) for line in (tmp_path / "model" / folders.EVENTS).read_text().splitlines()]
     assert [event["kind"] for event in events].count("run") == 1
     steps = [event["step"] for event in events if event["kind"] == "metrics"]
     assert steps == list(range(1, 4 * 27 + 1)), "each step is logged once"
@@ -111,7 +112,7 @@ def test_batch_size_is_per_process(launch: Launch, run_step: RunStep, model: Pat
     assert max(np.abs(before[name] - one[name]).max() for name in before) > 1e-3
     for name in one:
         assert np.abs(two[name] - one[name]).max() < 5e-5, name
-    figures = [artifacts.read_manifest(tmp_path / name).figures for name in ("two", "one")]
+    figures = [folders.read_manifest(tmp_path / name).figures for name in ("two", "one")]
     assert figures[0]["steps"] == figures[1]["steps"] == 14
     assert figures[0]["validation_loss"] == pytest.approx(figures[1]["validation_loss"], abs=1e-5)
 
@@ -136,7 +137,7 @@ def test_stopped_twice_then_the_same_bytes(launch: Launch, tmp_path: Path) -> No
     code, _, error = launch("stopped").end()
     assert code == 0, error
     assert "goes on at step" in error
-    assert artifacts.verify(tmp_path / "stopped") == artifacts.verify(tmp_path / "whole")
+    assert folders.verify(tmp_path / "stopped") == folders.verify(tmp_path / "whole")
 
 
 def test_an_error_is_said_once(launch: Launch, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_an_error_is_said_once(launch: Launch, tmp_path: Path) -> None:
         assert not (tmp_path / "model").exists()
 
 
-def _assert_figures_are_those_of_the_saved_model(folder: Path, manifest: artifacts.Manifest, splits: Path) -> None:
+def _assert_figures_are_those_of_the_saved_model(folder: Path, manifest: folders.Manifest, splits: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from components.train import replay, warm_start
-from fineline import artifacts, training_rows
-from fineline.dataset import read_splits
+from fineline.artifacts import folders
+from fineline.registry import training_rows
+from fineline.rows.dataset import read_splits
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
 from tests.conftest import make_rows, write_model, write_splits
@@ -51,7 +52,7 @@ def champion(train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A trained model, kept in its run and registered as models:/tiny@champion."""
     monkeypatch.chdir(tmp_path)  # a sqlite store keeps its files in mlruns/ here
     train("champion", epochs=4, log_model=True)
-    register(artifacts.read_run_id(tmp_path / "champion"))
+    register(folders.read_run_id(tmp_path / "champion"))
     return tmp_path / "champion"
 
 
@@ -78,7 +79,7 @@ def test_rows_of_the_head_go_with_their_label(champion: Path, run_step: RunStep,
     encoder = [name for name in load_file(champion / "model.safetensors") if not name.startswith("classifier")]
     first, second = (load_file(folder / "model.safetensors") for folder in (champion, tmp_path / "next"))
     assert all(np.allclose(first[name], second[name], atol=1e-7) for name in encoder)
-    manifest = artifacts.verify(tmp_path / "next")
+    manifest = folders.verify(tmp_path / "next")
     assert (manifest.figures["init"], manifest.figures["labels_carried"]) == ("warm", 2)
     assert "init_from" not in manifest.params
     assert str(tmp_path) not in (tmp_path / "next" / "manifest.json").read_text()
@@ -92,7 +93,7 @@ def test_the_same_labels_begin_where_the_champion_ended(
     params = {**FAST, **change, **STILL, "pooling": "auto", "init_from": str(tmp_path / "first")}
     code, _, error = run_step("train", params, splits=splits, model=tmp_path / "next")
     assert code == 0, error
-    second = artifacts.verify(tmp_path / "next")
+    second = folders.verify(tmp_path / "next")
     assert first.figures["validation_loss"] < 1.09, "it has learned nothing: this run proves nothing"
     assert second.figures["validation_macro_f1"] == first.figures["validation_macro_f1"]
     assert second.figures["validation_loss"] == pytest.approx(first.figures["validation_loss"], abs=1e-4)
@@ -108,9 +109,9 @@ def test_the_champion_of_the_registry_gives_the_same_as_its_folder(
     for name, address in [("alias", "models:/tiny@champion"), ("number", "models:/tiny/1"), ("folder", str(champion))]:
         code, _, error = run_step("train", {**FAST, "init_from": address}, splits=splits, model=tmp_path / name)
         assert code == 0, error
-        made[name] = artifacts.verify(tmp_path / name)
+        made[name] = folders.verify(tmp_path / name)
     assert made["alias"] == made["number"] == made["folder"], "where the weights come from is no part of the artifact"
-    run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(artifacts.read_run_id(tmp_path / "alias"))
+    run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(folders.read_run_id(tmp_path / "alias"))
     assert run.data.tags["fineline.init_from"] == "models:/tiny/1"
 
 
@@ -122,7 +123,7 @@ def test_no_champion_yet_starts_from_the_pretrained_model(
     code, _, error = run_step("train", params, splits=splits, model=tmp_path / "warm")
     assert code == 0, error
     assert "train: models:/tiny@champion names no version yet: starting from the pretrained model\n" in error
-    warm = artifacts.verify(tmp_path / "warm")
+    warm = folders.verify(tmp_path / "warm")
     assert warm == plain
     assert warm.figures["init"] == "pretrained"
 
@@ -131,13 +132,13 @@ def test_replay_trains_on_new_rows_and_a_share_of_those_seen(
     champion: Path, run_step: RunStep, rows: pd.DataFrame, splits: Path, tmp_path: Path
 ) -> None:
     record = write_splits(tmp_path / "record", rows[:115])  # 80 of its rows were trained on
-    register(artifacts.read_run_id(champion), splits=record)
+    register(folders.read_run_id(champion), splits=record)
     for share, replayed in [(1.0, 80), (0.25, 20), (0.0, 0)]:
         params = {**FAST, "init_from": "models:/tiny@champion", "replay_share": share}
         code, _, error = run_step("train", params, splits=splits, model=tmp_path / "next")
         assert code == 0, error
         assert f"25 new rows and {replayed} of the 80 it has seen" in error
-        figures = artifacts.verify(tmp_path / "next").figures
+        figures = folders.verify(tmp_path / "next").figures
         assert (figures["rows_new"], figures["rows_replayed"], figures["train_rows"]) == (25, replayed, 25 + replayed)
     old = write_splits(tmp_path / "old", rows[:80])
     code, _, error = run_step("train", params, splits=old, model=tmp_path / "none")
@@ -151,12 +152,12 @@ def test_test_rows_that_the_champion_has_learned_are_said(
     tested = set(read_splits(splits)["test"]["id"])
     record = write_splits(tmp_path / "record", rows[::-1])  # it learned from the end, where the tests are
     assert tested <= set(read_splits(record)["train"]["id"])
-    register(artifacts.read_run_id(champion), splits=record)
+    register(folders.read_run_id(champion), splits=record)
     params = {**FAST, "init_from": "models:/tiny@champion"}
     code, _, error = run_step("train", params, splits=splits, model=tmp_path / "next")
     assert code == 0, error
     assert f"train: {len(tested)} of {len(tested)} test rows were training rows of models:/tiny/2" in error
-    assert artifacts.verify(tmp_path / "next").figures["test_rows_seen"] == len(tested)
+    assert folders.verify(tmp_path / "next").figures["test_rows_seen"] == len(tested)
 
 
 def test_which_rows_are_replayed() -> None:
@@ -196,7 +197,7 @@ def test_bad_input(
 ) -> None:
     if params.get("init_from", "").endswith("@bare"):
         train("bare")
-        register(artifacts.read_run_id(tmp_path / "bare"), alias="bare")
+        register(folders.read_run_id(tmp_path / "bare"), alias="bare")
     found, _, error = run_step("train", {**FAST, **params}, splits=splits, model=tmp_path / "next")
     assert found == code, error
     assert "Traceback" not in error
@@ -212,7 +213,7 @@ def test_weights_changed_in_the_store_are_refused(
     from mlflow import MlflowClient
 
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    store = Path(client.get_run(artifacts.read_run_id(champion)).info.artifact_uri.removeprefix("file://"))
+    store = Path(client.get_run(folders.read_run_id(champion)).info.artifact_uri.removeprefix("file://"))
     file = store / warm_start.TRAINED / "config.json"
     file.write_text(file.read_text().replace("bert", "bort", 1))
     params = {**FAST, "init_from": "models:/tiny@champion"}

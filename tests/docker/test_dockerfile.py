@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fineline.step import TELEMETRY_OFF
+from fineline.steps.command_line import TELEMETRY_OFF
 from tests.conftest import PROJECT
 from tests.docker.imports import NOT_CALLED, packages
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.export_onnx.params import Params
 from components.export_onnx.step import run
-from fineline.bundle import (
+from fineline.bundles.bundle import (
     GOLDEN_TEXTS,
     feed,
     golden,
@@ -22,8 +22,8 @@ from fineline.bundle import (
     probabilities,
     self_test,
 )
-from fineline.bundle import run as run_together
-from fineline.errors import ResourceError, UsageError
+from fineline.bundles.bundle import run as run_together
+from fineline.process.errors import ResourceError, UsageError
 from tests.conftest import PROJECT
 from tests.varied_model import write_model_artifact, write_varied_model
 
@@ -156,7 +156,7 @@ def test_model_files_are_the_graph_and_its_weights(copied: Path) -> None:
 
 def test_serving_needs_no_torch(onnx: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fineline.bundle import open_bundle, predict, self_test\n"
+        "import sys; from pathlib import Path; from fineline.bundles.bundle import open_bundle, predict, self_test\n"
         f"bundle = open_bundle(Path({str(onnx)!r})); self_test(bundle); predict(bundle, ['card'])\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )

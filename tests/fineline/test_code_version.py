@@ -1,4 +1,4 @@
-"""fineline/code_version.py in a real git repository, outside of one, and in an image."""
+"""fineline/process/code_version.py in a real git repository, outside of one, and in an image."""
 
 import os
 import subprocess
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fineline import code_version
-from fineline.code_version import git_state
+from fineline.process import code_version
+from fineline.process.code_version import git_state
 
 
 def test_git_state_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

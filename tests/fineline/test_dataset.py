@@ -7,8 +7,8 @@ import shlex
 import pandas as pd
 import pytest
 
-from fineline.dataset import ALL_KEPT, chosen_columns
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
+from fineline.rows.dataset import ALL_KEPT, chosen_columns
 from fineline.tasks import get_task
 from pipelines import blocks
 from tests.conftest import PROJECT

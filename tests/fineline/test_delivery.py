@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fineline import delivery
-from fineline.delivery import MARK, decoded, encoded
+from fineline.kubeflow import delivery
+from fineline.kubeflow.delivery import MARK, decoded, encoded
 
 PIECES = st.sampled_from(
     [

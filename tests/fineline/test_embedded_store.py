@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, connection, ledger
+from fineline.artifacts import folders
+from fineline.registry import ledger
+from fineline.tracking import connection
 from tests.conftest import PROJECT, files_of
 from tests.registering import write_report
 from tests.word_bundle import answers_of, word_rows, write_word_bundle, write_word_splits
@@ -18,8 +20,10 @@ ROWS = word_rows(60)
 IN_A_PROJECT = """
 import json, sys, tempfile
 from pathlib import Path
-from fineline import artifacts, connection, fetch
-from fineline.step import quiet_libraries
+from fineline.artifacts import folders
+from fineline.registry import fetch
+from fineline.tracking import connection
+from fineline.steps.command_line import quiet_libraries
 from tests.registering import register_bundle
 
 quiet_libraries()
@@ -29,7 +33,7 @@ found = {}
 for version in connection.client().search_model_versions("name='tiny'"):
     with tempfile.TemporaryDirectory() as folder:
         bundle = fetch.download(fetch.find(f"models:/tiny/{version.version}"), Path(folder))
-        found[version.version] = artifacts.read_manifest(bundle).digest
+        found[version.version] = folders.read_manifest(bundle).digest
 print(json.dumps(found))
 """
 
@@ -60,7 +64,7 @@ def test_a_project_goes_on_where_it_was_moved_and_copied_to(tmp_path: Path) -> N
         write_word_bundle(tmp_path / f"bundle{number}", answers_of(ROWS), splits=splits, note=str(number))
         for number in range(4)
     ]
-    digests = [artifacts.read_manifest(bundle).digest for bundle in bundles]
+    digests = [folders.read_manifest(bundle).digest for bundle in bundles]
     report = write_report(tmp_path / "report", bundles[0])
     given = f"--bundle {bundles[0]} --report {report} --splits {splits} --registration registration".split()
     first, moved, copied = tmp_path / "first", tmp_path / "feature%2Fx #2", tmp_path / "copied"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts, connection
-from fineline.errors import ResourceError, UsageError
-from fineline.fetch import Version, alias, download, find, open_model
+from fineline.artifacts import folders
+from fineline.process.errors import ResourceError, UsageError
+from fineline.registry.fetch import Version, alias, download, find, open_model
+from fineline.tracking import connection
 from tests.conftest import files_of
 from tests.serving import register
 
@@ -34,11 +35,11 @@ def test_what_is_registered_is_found_downloaded_and_compared(bundle: Path, tmp_p
     register(bundle, "tiny", bundle_sha256="f" * 64)
     register(bundle, "tiny", bundle_sha256="")
     connection.client().set_registered_model_alias("tiny", "champion", "1")
-    sha256 = artifacts.read_manifest(bundle).digest.removeprefix("sha256:")
+    sha256 = folders.read_manifest(bundle).digest.removeprefix("sha256:")
     assert find("models:/tiny@champion") == find("models:/tiny/1") == Version("tiny", "1", sha256)
     (tmp_path / "one").mkdir()
     folder = download(find("models:/tiny/1"), tmp_path / "one")
-    assert files_of(folder) == {*artifacts.read_manifest(bundle).files, artifacts.MANIFEST}
+    assert files_of(folder) == {*folders.read_manifest(bundle).files, folders.MANIFEST}
     assert open_model("models:/tiny/1").labels == ["card", "login", "transfer"]
     for model, words in (
         ("models:/tiny@nobody", "is not in the registry"),
@@ -57,11 +58,11 @@ def test_what_is_registered_is_found_downloaded_and_compared(bundle: Path, tmp_p
     with pytest.raises(ResourceError, match="is missing or damaged"):
         download(find("models:/tiny/1"), tmp_path / "three")
     manifest["files"]["tokenizer.json"] = {
-        "sha256": artifacts.sha256_file(stored / "tokenizer.json"),
+        "sha256": folders.sha256_file(stored / "tokenizer.json"),
         "bytes": (stored / "tokenizer.json").stat().st_size,
     }
-    manifest["digest"] = artifacts.digest_of(manifest["files"])
-    artifacts.write_json(stored / "manifest.json", manifest)  # whoever changes the files can change their manifest too
+    manifest["digest"] = folders.digest_of(manifest["files"])
+    folders.write_json(stored / "manifest.json", manifest)  # whoever changes the files can change their manifest too
     with pytest.raises(ResourceError, match=f"its tag says {sha256[:12]}"):
         download(find("models:/tiny/1"), tmp_path / "four")
     for file in sorted(stored.rglob("*"), reverse=True):

@@ -16,10 +16,13 @@ from components.decide import facts as looking
 from components.decide.params import Params
 from components.decide.step import run as decide
 from components.train import lineage
-from fineline import argo, artifacts, connection, finish, ledger
-from fineline.finish import CANCELED, FAILED, SAID_NO, SUCCEEDED, UNKNOWN
-from fineline.journal import Journal, go_on
-from fineline.tags import CONTINUED_TAG, GATE_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.artifacts import folders
+from fineline.registry import ledger
+from fineline.runs import argo, finish
+from fineline.runs.finish import CANCELED, FAILED, SAID_NO, SUCCEEDED, UNKNOWN
+from fineline.tracking import connection
+from fineline.tracking.journal import Journal, go_on
+from fineline.tracking.tags import CONTINUED_TAG, GATE_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from tests import recorded
 from tests.cli.test_submit_access import certificate
 from tests.components.conftest import empty_store, ready_store  # noqa: F401
@@ -41,7 +44,7 @@ class Nights:
         self.splits = folder / "splits"
         self.splits.mkdir()
         inputs = {"dataset": self.clean}
-        artifacts.write_manifest(
+        folders.write_manifest(
             self.splits, step="split", kind="splits", params={}, inputs=inputs, figures={}, task="single_label"
         )
 
@@ -55,7 +58,7 @@ class Nights:
         """What train records, up to its end or to a SIGKILL in its middle; gives the model's folder."""
         self.patch.setenv(PIPELINE_RUN, night)
         model = self.folder / "model"
-        path, data = model / artifacts.EVENTS, artifacts.read_manifest(self.splits)
+        path, data = model / folders.EVENTS, folders.read_manifest(self.splits)
         if killed:
             journal = Journal(path)
             journal.run(lineage.run_name(data), {}, lineage.tags(data), lineage.datasets(data))

@@ -8,7 +8,9 @@ import pytest
 
 from components.evaluate.__main__ import STEP as EVALUATE
 from components.split.__main__ import STEP as SPLIT
-from fineline import artifacts, kubeflow, step
+from fineline.artifacts import folders
+from fineline.kubeflow import executor
+from fineline.steps import command_line
 from tests.conftest import write_dataset
 
 LENIENT = {"min_metric": 0, "min_gain_over_baseline": -1, "max_drop_shipped": 1, "min_label_f1": 0, "bootstrap": 100}
@@ -35,8 +37,8 @@ def test_split_tells_its_figures_and_a_parameter(tmp_path: Path, rows: pd.DataFr
     dataset, splits = write_dataset(tmp_path / "clean", rows), tmp_path / "splits"
     given = executor_input(tmp_path, ["splits", "metrics"], ("digest", "rows.train"))
     flags = ["--dataset", str(dataset), "--splits", str(splits), "--params", "{}", "--executor-input", given]
-    assert step.main(SPLIT, flags) == 0
-    manifest = artifacts.read_manifest(splits)
+    assert command_line.main(SPLIT, flags) == 0
+    manifest = folders.read_manifest(splits)
     output = json.loads((tmp_path / "deep" / "executor_output.json").read_text())
     train_rows = manifest.figures["rows"]["train"]
     assert output["parameterValues"] == {"digest": manifest.digest, "rows.train": train_rows}
@@ -59,7 +61,7 @@ def test_evaluate_gives_the_confusion_matrix_and_the_roc(
     asked = json.loads(executor_input(tmp_path, ["report", "metrics", "classification", "html"], ("passed",)))
     asked["outputs"]["artifacts"]["html"]["artifacts"][0]["uri"] = str(tmp_path / "kubeflow" / "html")
     given = json.dumps(asked)
-    assert step.main(EVALUATE, [*flags, "--params", json.dumps(LENIENT), "--executor-input", given]) == 0
+    assert command_line.main(EVALUATE, [*flags, "--params", json.dumps(LENIENT), "--executor-input", given]) == 0
     output = json.loads((tmp_path / "deep" / "executor_output.json").read_text())
     assert (tmp_path / "kubeflow" / "html").read_bytes() == (report / "report.html").read_bytes()
     assert (tmp_path / "parameters" / "passed").read_text() == "true"
@@ -83,7 +85,7 @@ def test_what_is_no_executor_input_is_refused_before_any_work(
 ) -> None:
     dataset, splits = write_dataset(tmp_path / "clean", rows), tmp_path / "splits"
     flags = ["--dataset", str(dataset), "--splits", str(splits), "--params", "{}", "--executor-input", given]
-    assert step.main(SPLIT, flags) == 2
+    assert command_line.main(SPLIT, flags) == 2
     assert "--executor-input is not the JSON" in capsys.readouterr().err
     assert not splits.exists()
 
@@ -92,7 +94,7 @@ def test_an_output_that_the_step_does_not_know_is_left_alone(tmp_path: Path, row
     dataset, splits = write_dataset(tmp_path / "clean", rows), tmp_path / "splits"
     given = executor_input(tmp_path, ["splits", "executor-logs", "tomorrow"])
     flags = ["--dataset", str(dataset), "--splits", str(splits), "--params", "{}", "--executor-input", given]
-    assert step.main(SPLIT, flags) == 0
+    assert command_line.main(SPLIT, flags) == 0
     assert set(json.loads((tmp_path / "deep" / "executor_output.json").read_text())["artifacts"]) == {"splits"}
 
 
@@ -106,4 +108,4 @@ def test_an_output_that_the_step_does_not_know_is_left_alone(tmp_path: Path, row
     ],
 )
 def test_local_path_is_where_the_launcher_keeps_an_artifact(uri: str, path: str) -> None:
-    assert kubeflow.local_path(uri) == Path(path)
+    assert executor.local_path(uri) == Path(path)

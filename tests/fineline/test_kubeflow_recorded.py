@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from components.monitor.watch import watch
-from fineline import artifacts, kubeflow
-from fineline.params import load_params
+from fineline.artifacts import folders
+from fineline.kubeflow import executor
+from fineline.steps.params import load_params
 from tests.conftest import write_dataset
 
 RECORDED = {path.stem: path for path in (Path(__file__).parents[1] / "recorded" / "executor-input").glob("*.json")}
@@ -26,7 +27,7 @@ def recorded(step: str, folder: Path) -> dict[str, Any]:
     """The input of `step`, read as it was sent but for its places, which are put into `folder`."""
     text = RECORDED[step].read_text(encoding="utf-8")
     text = text.replace(f"minio://{IN_THE_POD}", str(folder)).replace(f"/minio/{IN_THE_POD}", str(folder))
-    return kubeflow.parse(text.replace("/tmp/kfp", str(folder)))
+    return executor.parse(text.replace("/tmp/kfp", str(folder)))
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ def left(request: pytest.FixtureRequest, run_step: Callable[..., Any], rows: pd.
     """left("train") -> the artifacts that the step leaves, by flag: of the steps themselves, where that costs little."""
 
     def registered(name: str, kind: str, **figures: Any) -> dict[str, Path]:
-        with artifacts.output(tmp_path / name) as folder:
-            (folder / artifacts.REPORT).write_text("<html></html>", encoding="utf-8")
-            artifacts.write_manifest(folder, step=kind, kind=name, params={}, inputs={}, figures=figures)
+        with folders.output(tmp_path / name) as folder:
+            (folder / folders.REPORT).write_text("<html></html>", encoding="utf-8")
+            folders.write_manifest(folder, step=kind, kind=name, params={}, inputs={}, figures=figures)
         return {name: tmp_path / name}
 
     def evaluated() -> dict[str, Path]:
@@ -84,14 +85,14 @@ def test_every_step_answers_what_a_real_driver_asked(step: str, left: Left, tmp_
     outputs = left(step)
     spec = __import__(f"components.{step}.__main__", fromlist=["STEP"]).STEP
     assert set(outputs) == set(spec.outputs)
-    kubeflow.write_output(asked, outputs)
+    executor.write_output(asked, outputs)
     answer = json.loads(Path(asked["outputs"]["outputFile"]).read_text(encoding="utf-8"))
     assert set(answer["artifacts"]) == set(asked["outputs"]["artifacts"]) - KUBEFLOWS_OWN
     for name, entry in answer["artifacts"].items():
         (artifact,), (given,) = entry["artifacts"], asked["outputs"]["artifacts"][name]["artifacts"]
         assert (artifact["name"], artifact["uri"]) == (given["name"], given["uri"])
     for name in set(outputs):
-        digest = artifacts.read_manifest(outputs[name]).digest
+        digest = folders.read_manifest(outputs[name]).digest
         assert answer["artifacts"][name]["artifacts"][0]["metadata"]["digest"] == digest
     parameters = asked["outputs"].get("parameters", {})
     assert set(answer["parameterValues"]) == set(parameters)
@@ -117,6 +118,6 @@ def test_every_step_takes_the_parameters_that_a_real_driver_passed(step: str, tm
 def test_finish_is_asked_for_nothing(tmp_path: Path) -> None:
     asked = recorded("finish", tmp_path / "pod")
     assert set(asked["outputs"]["artifacts"]) == KUBEFLOWS_OWN
-    kubeflow.write_output(asked, {})
+    executor.write_output(asked, {})
     answer = json.loads(Path(asked["outputs"]["outputFile"]).read_text(encoding="utf-8"))
     assert answer == {"artifacts": {}, "parameterValues": {}}

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from fineline import connection, ledger, registry
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
+from fineline.registry import ledger, model_versions
+from fineline.tracking import connection
 from tests.mlflow_server import Server, running
 
-CHAMPION = registry.CHAMPION
+CHAMPION = model_versions.CHAMPION
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def name(client: Any, request: pytest.FixtureRequest) -> str:
     """A registered model of this test alone, with three versions."""
     name = request.node.name.replace("/", " ")[:100]
     for number in range(3):
-        tags = {registry.SHA256: str(number)}
-        registry.create_version(
+        tags = {model_versions.SHA256: str(number)}
+        model_versions.create_version(
             client, name, source="s3://nowhere/model", model_id="", run_id="", tags=tags, description=""
         )
     return name
@@ -97,11 +98,11 @@ def test_a_refusal_for_another_reason_is_not_taken_for_a_number_that_is_taken(cl
 
 def test_aliases_have_ledgers_of_their_own_in_one_series(client, name, move) -> None:
     move(1)
-    ledger.move(client, name, registry.CHALLENGER, 3, verdict="registered", reason="")
+    ledger.move(client, name, model_versions.CHALLENGER, 3, verdict="registered", reason="")
     move(2, expected=1)
     assert [(line["alias"], line["from"], line["to"]) for line in ledger.read(client, name)] == [
         (CHAMPION, None, 1),
-        (registry.CHALLENGER, None, 3),
+        (model_versions.CHALLENGER, None, 3),
         (CHAMPION, 1, 2),
     ]
 
@@ -203,17 +204,17 @@ def test_two_that_create_the_model_at_once_have_one_ledger(client, request, monk
         run_id = new_run(of)
         made.append(run_id)
         if len(made) == 1:
-            registry.create_model(client, name)  # the other is faster
+            model_versions.create_model(client, name)  # the other is faster
         return run_id
 
     monkeypatch.setattr(ledger, "new_run", slow)
-    registry.create_model(client, name)
+    model_versions.create_model(client, name)
     assert ledger.run_of(client, name) == made[1]
     assert [client.get_run(run_id).info.lifecycle_stage for run_id in made] == ["deleted", "active"]
 
 
 def test_a_version_that_is_not_there(client, name) -> None:
     with pytest.raises(UsageError) as caught:
-        registry.version_of(client, name, 9)
+        model_versions.version_of(client, name, 9)
     assert "has no version 9" in caught.value.what
     assert caught.value.hint == "versions: 1, 2, 3"

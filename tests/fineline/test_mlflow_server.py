@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from cli.__main__ import main
-from fineline import connection, ledger, mlflow_server, registry
-from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
-from fineline.journal import Journal
+from fineline.process.errors import FinelineError, ResourceError, Unavailable, UsageError
+from fineline.registry import ledger, model_versions
+from fineline.tracking import connection, mlflow_server
+from fineline.tracking.journal import Journal
 from tests.conftest import PROJECT, make_rows, write_splits
 from tests.mlflow_server import Server, running
 from tests.registering import register_bundle
@@ -56,7 +57,7 @@ def answering(status: int, body: str = "<html>Sign in</html>") -> Iterator[str]:
 
 def raised(work: Callable[[], Any]) -> FinelineError:
     """What `work` raises, as every step and command sees it."""
-    with pytest.raises(FinelineError) as caught, registry.server_errors():
+    with pytest.raises(FinelineError) as caught, model_versions.server_errors():
         work()
     return caught.value
 
@@ -127,7 +128,7 @@ def test_addresses(uri: str, kind: type, words: str, monkeypatch: pytest.MonkeyP
 def test_a_host_that_takes_connections_and_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mlflow_server._SECONDS_TO_ANSWER <= 10
     monkeypatch.setattr(mlflow_server, "_SECONDS_TO_ANSWER", 0.5)
-    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")  # fineline.step sets 10
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")  # fineline.steps.command_line sets 10
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for address in ("http://127.0.0.1:{}", "postgresql+psycopg2://ann@127.0.0.1:{}/db"):
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(silent.getsockname()[1]))
@@ -200,7 +201,7 @@ PERCENT = """
 import sys
 from pathlib import Path
 import mlflow
-from fineline.step import quiet_libraries
+from fineline.steps.command_line import quiet_libraries
 from fineline.tracking import Journal, client
 quiet_libraries()
 assert "%" in mlflow.__file__
@@ -226,7 +227,7 @@ def test_an_installation_whose_path_mlflow_cannot_bear(tmp_path: Path) -> None:
     said = done.stderr.splitlines()
     assert done.stdout == "''\n"
     assert said[0].startswith("tracking: MLflow makes no database while the path of its installation holds a %")
-    assert said[-1].startswith("fineline.errors.ResourceError: MLflow makes no database")
+    assert said[-1].startswith("fineline.process.errors.ResourceError: MLflow makes no database")
     assert (tmp_path / "events.jsonl").read_text().count("\n") == 2
 
 
@@ -239,7 +240,7 @@ def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatc
     assert f"no model tiny is registered in {elsewhere}" in capfd.readouterr().err
     splits = write_splits(tmp_path / "splits", make_rows(60))
     version = register_bundle("tiny", bundle, splits)
-    ledger.move(connection.client(), "tiny", registry.CHAMPION, version, verdict="promote", reason="first")
+    ledger.move(connection.client(), "tiny", model_versions.CHAMPION, version, verdict="promote", reason="first")
     assert main(["status", "--name", "tiny"]) == 0
     assert main(["predict", "--model", "models:/tiny@champion", "my card"]) == 0
     assert "champion    version 1" in capfd.readouterr().out
@@ -255,9 +256,9 @@ def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("tag", "text"),
     [
-        (registry.WAITS, "soon"),
-        (registry.REJECTED, "[1]"),
-        (registry.VERDICT, '{"reason": 3}'),
+        (model_versions.WAITS, "soon"),
+        (model_versions.REJECTED, "[1]"),
+        (model_versions.VERDICT, '{"reason": 3}'),
         (ledger.RUN_TAG, "none"),
     ],
 )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fineline import artifacts
-from fineline.errors import UsageError
+from fineline.artifacts import folders
+from fineline.process.errors import UsageError
 from tests.components.conftest import CSV, write
 from tests.conftest import PROJECT, files_of, make_rows, write_dataset
 from tests.fineline.test_artifacts import make
@@ -112,7 +112,7 @@ def test_dvc_links_of_an_artifact_are_replaced(tmp_path: Path) -> None:
         (tmp_path / "cache" / name).chmod(0o444)
         (tmp_path / "out" / name).symlink_to(tmp_path / "cache" / name)
     made = make(tmp_path / "out", "b")
-    assert artifacts.verify(tmp_path / "out") == made
+    assert folders.verify(tmp_path / "out") == made
     assert (tmp_path / "cache" / "data.txt").read_text() == "a"
 
 
@@ -131,13 +131,13 @@ def test_a_failure_leaves_no_earlier_output_in_place(
     rows.loc[0, "label"] = "rare"
     paths = {"dataset": write_dataset(tmp_path / "data", rows), "splits": tmp_path / "splits"}
     assert run_step("split", {}, **paths)[0] == 0
-    before = artifacts.verify(tmp_path / "splits")
+    before = folders.verify(tmp_path / "splits")
     for _ in range(2):
         found, _, error = run_step("split", params, **paths)
         assert found == code
         assert f"what an earlier run left as splits is now {tmp_path / '.splits.old'}" in error
         assert not (tmp_path / "splits").exists()
-        assert artifacts.verify(tmp_path / ".splits.old") == before
+        assert folders.verify(tmp_path / ".splits.old") == before
     assert (
         "does not exist"
         in run_step("augment", {"lexicon": "x"}, splits=tmp_path / "splits", augmented=tmp_path / "a")[2]
@@ -162,27 +162,27 @@ def test_an_unchanged_output_comes_back_after_a_failure(run_step: RunStep, tmp_p
     source = write(tmp_path / "rows.csv", CSV)
     flags = {"source_version": tmp_path / "version"}
     assert run_step("pin", {"source": str(source)}, **flags)[0] == 0
-    artifacts.note(tmp_path / "version", mark=1)
+    folders.note(tmp_path / "version", mark=1)
     source.rename(tmp_path / "elsewhere.csv")
     assert run_step("pin", {"source": str(source)}, **flags)[0] == 2
     assert not (tmp_path / "version").exists()
     (tmp_path / "elsewhere.csv").rename(source)
     assert run_step("pin", {"source": str(source)}, **flags)[0] == 0
-    assert artifacts.read_run(tmp_path / "version")["mark"] == 1
+    assert folders.read_run(tmp_path / "version")["mark"] == 1
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from fineline import artifacts
-from fineline.params import StepParams
-from fineline.step import Step, main
+from fineline.artifacts import folders
+from fineline.steps.params import StepParams
+from fineline.steps.command_line import Step, main
 
 class Params(StepParams):
     pass
 
 def run(*, params, thing):
-    with artifacts.output(thing) as folder:
+    with folders.output(thing) as folder:
         (folder / "half").write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -196,7 +196,7 @@ def test_a_kill_leaves_no_earlier_output_and_the_next_run_goes_on(tmp_path: Path
     for _ in range(2):
         assert subprocess.run(command, cwd=PROJECT, check=False).returncode == -signal.SIGKILL
         assert not (tmp_path / "thing").exists()
-        artifacts.verify(tmp_path / ".thing.old")
+        folders.verify(tmp_path / ".thing.old")
     shutil.copytree(tmp_path / ".thing.old", tmp_path / ".thing.discarded")  # of a kill while it was removed
     make(tmp_path / "thing", "b")
     assert {path.name for path in tmp_path.iterdir()} == {"thing", ".thing.lock"}
@@ -209,6 +209,6 @@ def test_torchruns_other_processes_leave_the_output_of_the_first(
     make(tmp_path / "splits")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setattr("fineline.step._SECONDS_FOR_THE_FIRST", 0)
+    monkeypatch.setattr("fineline.steps.command_line._SECONDS_FOR_THE_FIRST", 0)
     assert run_step("split", {"mode": "time"}, dataset=dataset, splits=tmp_path / "splits")[0] == 2
-    artifacts.verify(tmp_path / "splits")
+    folders.verify(tmp_path / "splits")

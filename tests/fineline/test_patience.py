@@ -13,11 +13,11 @@ import httpx2
 import pytest
 import requests
 
-from fineline import patience
-from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
-from fineline.params import StepParams
-from fineline.patience import may_pass
-from fineline.step import Step, main
+from fineline.process import patience
+from fineline.process.errors import FinelineError, ResourceError, Unavailable, UsageError
+from fineline.process.patience import may_pass
+from fineline.steps.command_line import Step, main
+from fineline.steps.params import StepParams
 from tests.conftest import write_dataset
 from tests.mlflow_server import Server
 
@@ -127,7 +127,7 @@ def patience_of_steps() -> tuple[float, ...]:
     """WAITS as steps have it, which the tests do not."""
     import subprocess
 
-    words = [sys.executable, "-c", "from fineline.patience import WAITS; print(*WAITS)"]
+    words = [sys.executable, "-c", "from fineline.process.patience import WAITS; print(*WAITS)"]
     return tuple(map(float, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()))
 
 

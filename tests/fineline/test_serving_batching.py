@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from fineline.bundle import open_bundle, predict
+from fineline.bundles.bundle import open_bundle, predict
 from fineline.serving.batching import Batcher, QueueFull
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fineline.bundle import open_bundle
+from fineline.bundles.bundle import open_bundle
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SCHEMA, SampleLog

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import requests
 
-from fineline import __version__, artifacts
-from fineline.bundle import open_bundle, predict
+from fineline import __version__
+from fineline.artifacts import folders
+from fineline.bundles.bundle import open_bundle, predict
 from tests.serving import Server, serving
 
 TEXTS = ["my card was declined", "", "ünïcode 漢 🙂", "wire transfer pending " * 40]
@@ -42,7 +43,7 @@ def tensor(texts: list, **changed: object) -> dict:
 
 
 def test_metadata_and_health(server: Server, fp32: Path) -> None:
-    version = artifacts.read_manifest(fp32).digest.removeprefix("sha256:")[:12]
+    version = folders.read_manifest(fp32).digest.removeprefix("sha256:")[:12]
     assert server.get("/v2").json() == {"name": "fineline", "version": __version__, "extensions": []}
     assert server.get("/v2/health/live").json() == {"live": True}
     assert server.get("/v2/health/ready").json() == {"live": True, "ready": True}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import requests
 
-from fineline import artifacts, connection
-from fineline.bundle import open_bundle, predict
+from fineline.artifacts import folders
+from fineline.bundles.bundle import open_bundle, predict
+from fineline.tracking import connection
 from tests import mlflow_server
 from tests.serving import Server, register, serving, until, variant
 
@@ -104,7 +105,7 @@ def test_reload_under_load_refusals_and_a_registry_that_goes_and_comes(
         for _, version, score in load.answers:
             assert score == pytest.approx(scores[version], abs=0.02), "an answer of another version than it says"
         assert server.get("/v2/models/tiny").json()["versions"] == ["1"]
-        digest = artifacts.read_manifest(bundle).digest.removeprefix("sha256:")
+        digest = folders.read_manifest(bundle).digest.removeprefix("sha256:")
         assert server.metric(f'fineline_model_info{{bundle_sha256="{digest}",name="tiny",version="1"}}') == 1
         assert server.metric('fineline_reloads_total{result="loaded"}') == 4
         assert server.stop() == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from fineline.tasks import get_task, single_label
 from tests.conftest import write_model
 

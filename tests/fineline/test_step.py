@@ -11,8 +11,8 @@ from tests.conftest import PROJECT
 
 SWALLOWS_EVERYTHING = """
 import sys, time
-from fineline.params import StepParams
-from fineline.step import Step, main
+from fineline.steps.params import StepParams
+from fineline.steps.command_line import Step, main
 
 class Params(StepParams):
     pass

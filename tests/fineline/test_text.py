@@ -4,8 +4,8 @@ import unicodedata
 
 import pytest
 
-from fineline import artifacts
-from fineline.text import exact_near_pairs, fold_of, near_pairs, normalise
+from fineline.artifacts import folders
+from fineline.texts.sameness import exact_near_pairs, fold_of, near_pairs, normalise
 
 SAME = [
     ("Lost my CARD", "  lost\tmy\u00a0 card\n"),
@@ -83,7 +83,7 @@ def test_later_steps_fold_what_data_quality_did(chain: list, tmp_path) -> None:
     for name, fold in chain:
         folder = tmp_path / name
         folder.mkdir()
-        made = artifacts.write_manifest(
+        made = folders.write_manifest(
             folder, step=name, kind="dataset", params={} if fold is None else {"fold": fold}, inputs=inputs, figures={}
         )
         inputs = {"dataset": folder}

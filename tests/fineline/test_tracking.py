@@ -14,9 +14,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fineline import connection
-from fineline.errors import UsageError
-from fineline.journal import _SECONDS_TO_SEND, _SECONDS_TO_SEND_AGAIN, Journal, _describe_run
+from fineline.process.errors import UsageError
+from fineline.tracking import connection
+from fineline.tracking.journal import _SECONDS_TO_SEND, _SECONDS_TO_SEND_AGAIN, Journal, _describe_run
 
 DATASETS = [{"name": "splits", "digest": "sha256:" + "a1" * 32, "context": "training"}]
 
@@ -139,10 +139,10 @@ def test_a_failure_in_the_middle_is_made_good(
     describe = _describe_run
 
     def fails_once(*arguments: object) -> None:
-        monkeypatch.setattr("fineline.journal._describe_run", describe)
+        monkeypatch.setattr("fineline.tracking.journal._describe_run", describe)
         raise ConnectionResetError("reset by peer")
 
-    monkeypatch.setattr("fineline.journal._describe_run", fails_once)
+    monkeypatch.setattr("fineline.tracking.journal._describe_run", fails_once)
     assert not journal.send()
     assert "reset by peer" in capsys.readouterr().err
     run_id = journal.close("FINISHED")
@@ -156,7 +156,7 @@ def test_a_failure_in_the_middle_is_made_good(
 def test_the_background_sends_while_the_work_goes_on(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fineline.journal._SECONDS_BETWEEN_SENDS", 0.05)
+    monkeypatch.setattr("fineline.tracking.journal._SECONDS_BETWEEN_SENDS", 0.05)
     journal = filled(tmp_path / "events.jsonl")
     journal.send_in_background()
     deadline = time.monotonic() + 60
@@ -195,8 +195,8 @@ def test_a_server_that_never_answers_is_not_waited_for(
     hanging_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _SECONDS_TO_SEND + _SECONDS_TO_SEND_AGAIN < 30
-    monkeypatch.setattr("fineline.journal._SECONDS_TO_SEND", 1.0)
-    monkeypatch.setattr("fineline.journal._SECONDS_TO_SEND_AGAIN", 0.2)
+    monkeypatch.setattr("fineline.tracking.journal._SECONDS_TO_SEND", 1.0)
+    monkeypatch.setattr("fineline.tracking.journal._SECONDS_TO_SEND_AGAIN", 0.2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", hanging_server)
     journal = filled(tmp_path / "events.jsonl")
     journal.send_in_background()

@@ -10,10 +10,13 @@ import pytest
 import requests
 
 from cli.__main__ import main
-from fineline import artifacts, connection, finish, ledger, registry
-from fineline.artifacts import EVENTS
-from fineline.errors import ResourceError
-from fineline.tags import PIPELINE_RUN
+from fineline.artifacts import folders
+from fineline.artifacts.folders import EVENTS
+from fineline.process.errors import ResourceError
+from fineline.registry import ledger, model_versions
+from fineline.runs import finish
+from fineline.tracking import connection
+from fineline.tracking.tags import PIPELINE_RUN
 from tests.conftest import make_rows, write_dataset
 from tests.k8s.mlflow_pod import POSTGRES, TRAINING, Server, make_user, pod, postgres
 from tests.private_store import PrivateStore, private_store
@@ -87,9 +90,9 @@ def served(name: str) -> dict[str, int]:
 @pytest.mark.usefixtures("as_training")
 def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tmp_path, monkeypatch) -> None:
     trained = step("train", {"model": str(pretrained), **TINY}, splits=splits, model=tmp_path / "model")
-    run_id = artifacts.read_run_id(trained)
+    run_id = folders.read_run_id(trained)
     client = connection.client()
-    assert client.get_run(run_id).data.tags["fineline.digest.train"] == artifacts.read_manifest(trained).digest
+    assert client.get_run(run_id).data.tags["fineline.digest.train"] == folders.read_manifest(trained).digest
     assert "trained" in {entry.path for entry in client.list_artifacts(run_id)}
 
     given = write_word_splits(tmp_path / "splits", TRAIN, TEST)
@@ -114,7 +117,7 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     fineline("reject", 3, "--reason", "complaints")
     fineline("promote", "--version", 3, "--force", "--reason", "they were about something else")
     assert served("tiny") == {"challenger": 3, "champion": 3}
-    moves = [line for line in ledger.read(client, "tiny") if line["alias"] == registry.CHAMPION]
+    moves = [line for line in ledger.read(client, "tiny") if line["alias"] == model_versions.CHAMPION]
     assert [line["who"] for line in moves] == ["training"] * 5
     assert [(line["from"], line["to"]) for line in moves] == [(None, 1), (1, 2), (2, 3), (3, 2), (2, 3)]
     assert fineline("history").count("training") >= 5
@@ -124,12 +127,12 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     decided = step(
         "decide", {"name": "tiny", "min_new_rows": 1, "cooldown_hours": 0}, dataset=rows, decision=tmp_path / "d"
     )
-    figures = artifacts.read_manifest(decided).figures
+    figures = folders.read_manifest(decided).figures
     assert figures["retrain"], figures["reason"]
     again = {"model": str(pretrained), "init_from": "models:/tiny@champion", **TINY}
     step("train", again, splits=splits, model=tmp_path / "second")
     assert "nightly-1 succeeded" in finish.finish(json.dumps({"state": "SUCCEEDED"}))
-    assert client.get_run(artifacts.read_run_id(decided)).info.status == "FINISHED"
+    assert client.get_run(folders.read_run_id(decided)).info.status == "FINISHED"
     assert store.direct == []  # every byte went through MLflow
 
 
@@ -184,7 +187,7 @@ def test_who_may_not_is_told_what_to_ask_for(server, fineline, tmp_path, monkeyp
         ),
     }
     for words, (owner, write) in writes.items():
-        with pytest.raises(ResourceError) as caught, registry.server_errors():
+        with pytest.raises(ResourceError) as caught, model_versions.server_errors():
             write()
         assert f"refuses the user reader: {words} (403)" in caught.value.what
         assert f"grants the permission EDIT on the {owner}" in caught.value.hint

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict
 
 from components.monitor.watch import configured
-from fineline import delivery, source_version, step
-from fineline.errors import UsageError
-from fineline.params import StepParams
+from fineline.kubeflow import delivery
+from fineline.process.errors import UsageError
+from fineline.sources import source_version
+from fineline.steps import command_line
+from fineline.steps.params import StepParams
 from pipelines import blocks
 from pipelines.compiler import LARGEST_ARGUMENT, LARGEST_AROUND, package, retraining_package
 from pipelines.settings import Cluster
@@ -50,7 +52,7 @@ def read(name: str, argv: list[str]) -> dict[str, Any]:
         heard.update(params.model_dump(), **{f"--{flag}": path for flag, path in paths.items()})
         return ""
 
-    assert step.main(dataclasses.replace(spec, load=lambda: (Anything, run)), argv) == 0
+    assert command_line.main(dataclasses.replace(spec, load=lambda: (Anything, run)), argv) == 0
     return heard
 
 

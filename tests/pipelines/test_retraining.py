@@ -12,8 +12,11 @@ import yaml
 from cli import follow, submit
 from cli.__main__ import main
 from components.decide.params import Params
-from fineline import artifacts, connection, finish, ledger
-from fineline.tags import DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.artifacts import folders
+from fineline.registry import ledger
+from fineline.runs import finish
+from fineline.tracking import connection
+from fineline.tracking.tags import DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
 from pipelines import blocks, client, local
 from pipelines.compiler import PIPELINES, package, retraining_package
 from tests.conftest import PROJECT, make_rows
@@ -213,7 +216,7 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
         arguments = {"checkpoints": str(project / ".fineline" / "checkpoints")}
         folder = project / ".fineline" / "runs" / str(number)
         tasks = local.execute(project / "retraining.yaml", arguments, folder, runner, lambda task: None)
-        read = {name: artifacts.read_manifest(next(iter(tasks[name].outputs.values()))) for name in ("watch", "decide")}
+        read = {name: folders.read_manifest(next(iter(tasks[name].outputs.values()))) for name in ("watch", "decide")}
         return set(tasks), read["watch"].figures["reason"], read["decide"].figures["reason"]
 
     training = {"split", "augment", "train", "export_onnx", "quantize", "evaluate", "register", "promote"}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cli.__main__ import main
-from fineline.errors import UsageError
+from fineline.process.errors import UsageError
 from pipelines import blocks
 from pipelines.blocks import STEPS
 from pipelines.compiler import package, version_name

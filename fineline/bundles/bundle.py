@@ -1,0 +1,191 @@
+"""A bundle is what ships: model.onnx, tokenizer.json, bundle.json. This module runs it: ONNX Runtime and tokenizers, no torch."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fineline.process.errors import ResourceError, UsageError
+from fineline.process.progress import progress
+from fineline.tasks import Task, get_task
+
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+CONFIG = "bundle.json"
+EMBEDDING = "sentence_embedding"  # the second output: what the head reads of each text
+
+GOLDEN_TEXTS = (
+    "",
+    "hello",
+    "Where is my order? I have been waiting for two weeks and nobody answers.",
+    "The quick brown fox jumps over the lazy dog. 0123456789 äöü 漢字 🙂",
+    "One sentence that is repeated until it is longer than any maximum length. " * 60,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden."""
+
+    folder: Path
+    config: dict[str, Any]
+    task: Task
+    tokenizer: Any
+    session: Any
+
+    @property
+    def labels(self) -> list[str]:
+        return self.config["labels"]
+
+    @property
+    def alone(self) -> bool:
+        """Whether each text is a run of its own, whatever batch is asked for."""
+        return self.config["precision"] == "int8"
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The graph of a bundle and, beyond 2 GB, the file with its weights."""
+    return [path for name in (MODEL, f"{MODEL}.data") if (path := folder / name).is_file()]
+
+
+def open_tokenizer(path: Path, max_length: int) -> Any:
+    """The tokenizer of a tokenizer.json, truncating at `max_length` tokens, not padding. Raises UsageError for another file."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  tokenizers raises no other
+        raise UsageError(f"{path} cannot be opened: {error}", "the file is damaged; make it again") from None
+    tokenizer.enable_truncation(max_length)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def open_bundle(folder: Path, threads: int = 0) -> Bundle:
+    """Opens a bundle with `threads` threads (0: all cores): fp16 on a GPU where ONNX Runtime has one, all else on the CPU.
+
+    Raises UsageError when the folder is no bundle.
+    """
+    import onnxruntime
+
+    for name in (MODEL, TOKENIZER, CONFIG):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} is no bundle: it has no {name}", "give the output of export_onnx or quantize")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    damaged = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        gpu = [gpu_provider()] if config["precision"] == "fp16" and gpu_provider() else []
+        session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=[*gpu, "CPUExecutionProvider"])
+    except (ValueError, damaged.Fail, damaged.InvalidGraph, damaged.InvalidProtobuf, damaged.NotImplemented) as error:
+        raise UsageError(
+            f"{folder} cannot be opened: {str(error).splitlines()[0][:200]}", "the bundle is damaged; make it again"
+        ) from None
+    tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
+    return Bundle(folder, config, get_task(config["task"]), tokenizer, session)
+
+
+def gpu_provider() -> str:
+    """The GPU execution provider of the installed ONNX Runtime, or ''."""
+    import onnxruntime
+
+    return next((name for name in onnxruntime.get_available_providers() if name == "CUDAExecutionProvider"), "")
+
+
+def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
+    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar.
+
+    int8 runs each text by itself: it rounds activations by the range of the whole batch, so that an answer would depend on
+    its neighbours, and a batch is no faster (docs/decisions/0005-int8-one-text-at-a-time.md).
+    """
+    return _outputs(bundle, [bundle.task.output], bundle.tokenizer.encode_batch(list(texts)), batch_size, what)[0]
+
+
+def embeddings(
+    bundle: Bundle, encodings: Sequence[Any], batch_size: int = 64, what: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(what the model's head reads of each text, float32 (n, hidden); the logits that it makes of it, float32 (n, k)).
+
+    `encodings` are those of the bundle's tokenizer; batches are as in `logits`. Raises UsageError when the graph does not
+    give what its head reads.
+    """
+    if EMBEDDING not in {output.name for output in bundle.session.get_outputs()}:
+        raise UsageError(
+            f"{bundle.folder} does not give embeddings: its graph has no output {EMBEDDING}",
+            "it was exported by an older version; run export_onnx and quantize again",
+        )
+    found = _outputs(bundle, [EMBEDDING, bundle.task.output], encodings, batch_size, what)
+    return found[0], found[1]
+
+
+def _outputs(
+    bundle: Bundle, names: Sequence[str], encodings: Sequence[Any], batch_size: int, what: str
+) -> list[np.ndarray]:
+    """The graph's outputs `names`, float32 (n, width) each, in the order of `encodings`; batches are formed by length."""
+    if bundle.alone:
+        batch_size = 1
+    order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    widths = {output.name: output.shape[1] for output in bundle.session.get_outputs()}
+    result = [np.zeros((len(encodings), widths[name]), dtype=np.float32) for name in names]
+    for batch in progress(batches, what, total=len(encodings), unit="texts") if what else batches:
+        found = bundle.session.run(list(names), feed(bundle, [encodings[i] for i in batch]))
+        for array, values in zip(result, found, strict=True):
+            array[batch] = values
+    return result
+
+
+def run(bundle: Bundle, encodings: Sequence[Any]) -> np.ndarray:
+    """Logits float32 (n, k) of one batch of encodings (tokenizers.Encoding), padded to the longest."""
+    return bundle.session.run([bundle.task.output], feed(bundle, encodings))[0].astype(np.float32)
+
+
+def feed(bundle: Bundle, encodings: Sequence[Any]) -> dict[str, np.ndarray]:
+    """What the graph takes for one batch of encodings: int64 (n, longest) for each of its inputs."""
+    longest = max(len(encoding.ids) for encoding in encodings)
+    columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    arrays = {}
+    for name in bundle.config["inputs"]:
+        fill = bundle.config["pad_token_id"] if name == "input_ids" else 0
+        padded = np.full((len(encodings), longest), fill, dtype=np.int64)
+        for row, encoding in zip(padded, encodings, strict=True):
+            row[: len(encoding.ids)] = getattr(encoding, columns[name])
+        arrays[name] = padded
+    return arrays
+
+
+def probabilities(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
+    """Calibrated probabilities of `texts`, float64 (n, k)."""
+    return bundle.task.probabilities(logits(bundle, texts, batch_size, what), bundle.config["temperature"])
+
+
+def predict(bundle: Bundle, texts: Sequence[str], batch_size: int = 64) -> list[dict[str, Any]]:
+    """The task's answer for each text; for single-label: label, score and all probabilities."""
+    if not texts:
+        return []
+    return [bundle.task.answer(row, bundle.labels) for row in probabilities(bundle, texts, batch_size)]
+
+
+def golden(bundle: Bundle) -> list[list[float]]:
+    """Probabilities of GOLDEN_TEXTS, rounded to 6 digits: what bundle.json keeps for `self_test`. No customer's text."""
+    return [[round(float(p), 6) for p in row] for row in probabilities(bundle, GOLDEN_TEXTS, batch_size=1)]
+
+
+def self_test(bundle: Bundle) -> None:
+    """Raises ResourceError unless the bundle gives its golden probabilities again, within bundle.json's tolerance.
+
+    int8 kernels differ between processors, hence a tolerance that is the maker's to set.
+    """
+    expected, found = np.array(bundle.config["golden"]), np.array(golden(bundle))
+    difference = float(np.abs(expected - found).max()) if expected.shape == found.shape else float("inf")
+    if not difference <= bundle.config["golden_tolerance"]:  # true of NaN too
+        raise ResourceError(
+            f"{bundle.folder} does not pass its self-test: probabilities differ by {difference:.4f} "
+            f"(allowed {bundle.config['golden_tolerance']})",
+            "the file or the machine's ONNX Runtime differs from where it was made; make the bundle again here",
+        )

@@ -1,0 +1,1 @@
+"""HTML pages in one file: data_quality, evaluate, promote, monitor."""

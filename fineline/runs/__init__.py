@@ -1,0 +1,1 @@
+"""How a pipeline's run ended: its exit handler, `fineline submit --wait` and `retrain`."""

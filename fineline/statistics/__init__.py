@@ -1,0 +1,1 @@
+"""Statistics that several steps need: promote and monitor."""
