@@ -13,6 +13,7 @@ from fineline import __version__
 from fineline.step import guarded, quiet_libraries, terminate
 
 COMMANDS = {
+    "new": "a project of your own: looks at your data, says what it found and chose, writes params.yaml and dvc.yaml",
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
     "serve": "serve a registered model or a bundle folder over HTTP: Open Inference Protocol v2 and /predict",
     "compile": "the pipeline as the package that Kubeflow Pipelines runs",
@@ -30,6 +31,7 @@ COMMANDS = {
     "doctor": "check this machine and this project, or the cluster, and say what is missing",
 }
 
+_IN_CLI = {"new"}
 _BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 
 
@@ -41,9 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries()
     signal.signal(signal.SIGTERM, terminate)  # so that files half written are removed
     try:
-        failed, code = guarded(
-            lambda: importlib.import_module(f"pipelines.{flags.command}").run(flags), f"fineline {called}"
-        )
+        failed, code = guarded(lambda: importlib.import_module(_module(flags.command)).run(flags), f"fineline {called}")
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads our output has seen enough (fineline predict ... | head). Nothing more can be written, not even at exit.
@@ -72,8 +72,12 @@ def _parser(called: str) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == called:
-            importlib.import_module(f"pipelines.{name}").configure(command)
+            importlib.import_module(_module(name)).configure(command)
     return parser
+
+
+def _module(command: str) -> str:
+    return f"cli.{command}" if command in _IN_CLI else f"pipelines.{command}"
 
 
 if __name__ == "__main__":

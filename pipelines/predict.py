@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fineline import dataset
 from fineline.errors import DataRejected, Preempted, UsageError
-from fineline.fetch import open_model
+from fineline.fetch import default_model, open_model
 from fineline.locations import FORMATS, File
 from fineline.progress import progress
 from fineline.reading.columns import Columns, mapped
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-DEFAULT_MODEL = "models:/fineline@champion"
-
 _BYTES_AT_ONCE = 1 << 16
 _ANY_NUMBER = sys.maxsize
 
@@ -43,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
-        help=f"models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: {DEFAULT_MODEL})",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: what serves of the project here, "
+        "models:/NAME@champion with register.name of its params.yaml)",
     )
     parser.add_argument(
         "--file",
@@ -135,7 +133,7 @@ def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
     for number, text in enumerate(flags.texts, 1):
         if problem := unreadable(text):
             raise DataRejected(f"text {number}: {problem}", "give texts in the encoding of your locale")
-    bundle = open_model(flags.model)
+    bundle = open_model(flags.model or default_model())
     for texts in [flags.texts] if flags.texts else _lines(how, flags.skip_bad):
         answers = _asked_for(predict(bundle, texts), flags)
         _print(Batch([{"text": text} for text in texts], texts), answers, bundle)
@@ -153,7 +151,7 @@ def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
         bad = Quarantine(stream, _ANY_NUMBER if flags.skip_bad else 0, how, more="leave them out: --skip-bad")
         found = tables.survey(file, text_column, how, bad)
         bad.check()
-    bundle = open_model(flags.model, threads=1)
+    bundle = open_model(flags.model or default_model(), threads=1)
     as_arrow = bool(flags.out) and file.format == "parquet" and flags.out.suffix.lower() == ".parquet"
     labelled = _labelled(bundle, tables.batches(file, text_column, how, as_arrow), flags)
     left_out = [f"{bad.count:,} bad"] if bad.count else []
