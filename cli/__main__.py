@@ -13,6 +13,7 @@ from fineline import __version__
 from fineline.steps.command_line import guarded, quiet_libraries, terminate
 
 COMMANDS = {
+    "new": "a project of your own: looks at your data, says what it found and chose, writes params.yaml and dvc.yaml",
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
     "serve": "serve a registered model or a bundle folder over HTTP: Open Inference Protocol v2 and /predict",
     "compile": "the pipeline as the package that Kubeflow Pipelines runs",

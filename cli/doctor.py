@@ -96,6 +96,7 @@ def examine(params: Path) -> Iterator[Finding]:
     yield memory()
     yield disk(Path.cwd())
     yield from tools()
+    yield from pythons(Path("dvc.yaml"))
     yield tracking_server()
     yield from bundled_models()
     yield from parameters(params)
@@ -194,19 +195,46 @@ def tools() -> Iterator[Finding]:
         yield Finding(
             "missing", "git is not installed", "install it (apt-get install git); DVC and the lineage need it"
         )
-    elif Path(".dvc").is_dir() and _output("git", "rev-parse", "--git-dir") is None:
-        yield Finding("missing", "this checkout has no .git, without which DVC stops", "git init")
+    elif _in_dvc() and _output("git", "rev-parse", "--git-dir") is None:
+        yield Finding("missing", "this folder has no .git, without which DVC stops", "git init")
     elif (version := _output("git", "rev-parse", "HEAD")) is None:
         yield Finding("warn", "git has no commit here", "git init, git add, git commit: then a version names its code")
     else:
         yield Finding("ok", f"git, at commit {version[:12]}")
     if shutil.which("dvc") or (Path(sys.executable).parent / "dvc").exists():
-        known = Path(".dvc").is_dir()
+        known = _in_dvc()
         yield Finding(
             "ok" if known else "warn", "dvc" if known else "dvc, but not set up here", "" if known else "dvc init"
         )
     else:
         yield Finding("missing", "the command dvc is not there", "pip install -c constraints.txt -e .")
+
+
+def pythons(dvc_yaml: Path) -> Iterator[Finding]:
+    """Whether the `python` of the project's stages is this one: where it is just `python`, the shell decides."""
+    import yaml
+
+    if not dvc_yaml.is_file():
+        return
+    try:
+        variables = (yaml.safe_load(dvc_yaml.read_text(encoding="utf-8")) or {}).get("vars") or []
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        yield Finding("missing", f"{dvc_yaml} is not valid YAML: {str(error).splitlines()[0]}", "correct the file")
+        return
+    named = next((entry["python"] for entry in variables if isinstance(entry, dict) and "python" in entry), "")
+    if not named or os.sep in named:
+        return
+    found = shutil.which(named)
+    if found and Path(found).parent == Path(sys.executable).parent:
+        yield Finding("ok", f"{named} of {dvc_yaml} is this one")
+    else:
+        activate = Path(sys.executable).with_name("activate")
+        what = f"{named} of {dvc_yaml} is {found or 'not there'}, and fineline is installed for {sys.executable}"
+        yield Finding("missing", what, f"activate its environment before dvc repro: . {activate}")
+
+
+def _in_dvc() -> bool:
+    return any((folder / ".dvc").is_dir() for folder in (Path.cwd(), *Path.cwd().parents))
 
 
 def tracking_server() -> Finding:

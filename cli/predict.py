@@ -17,8 +17,9 @@ from cli import tables
 from cli.tables import Batch
 from fineline.process.errors import DataRejected, Preempted, UsageError
 from fineline.process.progress import progress
-from fineline.registry.fetch import open_model
+from fineline.registry.fetch import default_model, open_model
 from fineline.rows import dataset
+from fineline.rows.columns import Columns, mapped
 from fineline.rows.quarantine import Quarantine
 from fineline.rows.records import RECORD_LIMIT, as_json, unreadable
 from fineline.rows.settings import Reading, known_encoding, one_character
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from fineline.bundles.bundle import Bundle
 
 Answer = dict[str, Any]
-
-DEFAULT_MODEL = "models:/fineline@champion"
 
 _BYTES_AT_ONCE = 1 << 16
 _ANY_NUMBER = sys.maxsize
@@ -42,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
-        help=f"models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: {DEFAULT_MODEL})",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: what serves of the project here, "
+        "models:/NAME@champion with register.name of its params.yaml)",
     )
     parser.add_argument(
         "--file",
@@ -57,7 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the rows of --file go with their answers, in the format of its own extension",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is there already")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="the column of --file to read (text)")
+    parser.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="FIELD=NAME",
+        help="which column of --file a field is in, as ingest.columns (text=text)",
+    )
     parser.add_argument("--encoding", default="utf-8", help="encoding of text, as ingest.encoding (utf-8)")
     parser.add_argument(
         "--delimiter", default="", metavar="C", help="what separates cells, as ingest.delimiter (by the file's name)"
@@ -72,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples: fineline predict 'my card has not arrived'\n"
         "          fineline predict --model artifacts/bundle < lines.txt | jq .label\n"
         "          fineline predict --model models:/fineline/3 --file in.csv.gz --out out.parquet --probabilities\n"
-        "          fineline predict --file excel.CSV --delimiter ';' --encoding cp1252 --text-column body --out out.csv\n\n"
+        "          fineline predict --file excel.CSV --delimiter ';' --encoding cp1252 --columns text=body --out out.csv\n\n"
         "A terminal gets 'label score text' lines; a pipe gets one JSON object per text, in UTF-8. With --out, the columns\n"
         "label and score (and probabilities, JSON in CSV) are added to the file's own, which stay as they were written, as\n"
         "predicted_label, ... if it has such columns. The file is checked as a whole before the first text is labelled; OUT\n"
@@ -114,13 +119,21 @@ def _reading(flags: argparse.Namespace) -> Reading:
         raise UsageError(f"--delimiter {flags.delimiter!r}: {error}", r"such as ';', '|' or '\t'") from None
 
 
+def _columns(flags: argparse.Namespace) -> Columns:
+    given = dict(pair.partition("=")[::2] for pair in flags.columns)
+    try:
+        return mapped(given, ["text"])
+    except ValueError as error:
+        raise UsageError(f"--columns: {error}", "for instance --columns text=body") from None
+
+
 def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
     from fineline.bundles.bundle import predict
 
     for number, text in enumerate(flags.texts, 1):
         if problem := unreadable(text):
             raise DataRejected(f"text {number}: {problem}", "give texts in the encoding of your locale")
-    bundle = open_model(flags.model)
+    bundle = open_model(flags.model or default_model())
     for texts in [flags.texts] if flags.texts else _lines(how, flags.skip_bad):
         answers = _asked_for(predict(bundle, texts), flags)
         _print(Batch([{"text": text} for text in texts], texts), answers, bundle)
@@ -133,13 +146,14 @@ def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
         if flags.out.exists() and flags.file != tables.STDIN and flags.out.samefile(flags.file):
             raise UsageError("--out is the same file as --file", "write to another file")
         tables.check_out(flags.out, flags.force)
+    text_column = _columns(flags)["text"]
     with _skipped(flags) as stream:
         bad = Quarantine(stream, _ANY_NUMBER if flags.skip_bad else 0, how, more="leave them out: --skip-bad")
-        found = tables.survey(file, flags.text_column, how, bad)
+        found = tables.survey(file, text_column, how, bad)
         bad.check()
-    bundle = open_model(flags.model, threads=1)
+    bundle = open_model(flags.model or default_model(), threads=1)
     as_arrow = bool(flags.out) and file.format == "parquet" and flags.out.suffix.lower() == ".parquet"
-    labelled = _labelled(bundle, tables.batches(file, flags.text_column, how, as_arrow), flags)
+    labelled = _labelled(bundle, tables.batches(file, text_column, how, as_arrow), flags)
     left_out = [f"{bad.count:,} bad"] if bad.count else []
     left_out += [f"{found.blank:,} blank"] if found.blank else []
     said = f"; left out {' and '.join(left_out)}" if left_out else ""

@@ -149,6 +149,8 @@ def _dvc(lock: int, *targets: str) -> None:
 def _program(lock: int, command: list[str]) -> None:
     """Runs a program, showing what it says. Raises FinelineError with the exit code of the step that failed."""
     said: list[str] = []
+    # dvc.yaml of a project says `python`, and cron knows no activated environment.
+    path = os.pathsep.join(filter(None, [str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     # A session of its own: dvc and its step are ended as one group, with the signal that lets a training save itself.
     with subprocess.Popen(
         command,
@@ -157,6 +159,7 @@ def _program(lock: int, command: list[str]) -> None:
         errors="replace",
         start_new_session=True,
         pass_fds=[lock],
+        env={**os.environ, "PATH": path},
     ) as process:
         assert process.stderr
         try:

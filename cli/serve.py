@@ -4,17 +4,16 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from fineline.registry.fetch import default_model
 from fineline.serving.settings import Settings, flag, ranged
-
-DEFAULT_MODEL = "models:/fineline@champion"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
-        help=f"models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: {DEFAULT_MODEL})",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, or a bundle folder (default: what serves of the project here, "
+        "models:/NAME@champion with register.name of its params.yaml)",
     )
     parser.add_argument("--name", default="", help="what the model is called in URLs (default: its registered name)")
     parser.add_argument("--host", default=Settings.host, help="the address to listen at (%(default)s; 0.0.0.0: every)")
@@ -40,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(flags: argparse.Namespace) -> Settings:
     """The settings that the flags say. Raises UsageError naming every wrong one."""
-    return Settings(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(Settings)})
+    given = {field.name: getattr(flags, field.name) for field in dataclasses.fields(Settings)}
+    return Settings(**{**given, "model": flags.model or default_model()})
 
 
 def run(flags: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ ARTIFACTS = "source_version dataset clean quality splits augmented model onnx bu
 PARAMS = {
     **TINY,
     "pin": {"source": "data/tiny.csv"},
-    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+    "ingest": {"keep_columns": ["channel"], "columns": {"id": "id"}},
 }
 
 

@@ -23,8 +23,8 @@ PARAMS = {
     **TINY,
     "train": {**TINY["train"], "epochs": 1},
     "pin": {"source": "data/tiny.csv"},
-    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
-    "monitor": {"time_column": ""},
+    "ingest": {"keep_columns": ["channel"], "columns": {"id": "id"}},
+    "monitor": {"columns": {}},
 }
 BUNDLE = "artifacts/bundle"
 SERVE = """

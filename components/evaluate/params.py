@@ -20,7 +20,7 @@ class Params(StepParams):
         64, ge=1, le=4096, description="Texts per batch while scoring; changes speed and memory only."
     )
     slice_columns: list[str] = Field(
-        [],
+        default_factory=lambda: ["*"],
         description="Columns of the test rows by whose values the results are broken down, such as [channel]. ['*'] = all "
         "that ingest.keep_columns kept, [] = none.",
     )

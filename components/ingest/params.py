@@ -3,42 +3,39 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from fineline.process.errors import UsageError
+from fineline.rows.columns import Columns, mapped
+from fineline.rows.dataset import own_columns
 from fineline.rows.settings import Reading
 from fineline.steps.params import Delimiter, Encoding, StepParams
 from fineline.tasks import get_task
 
-# Columns that later steps read by these names: a kept column must not pass for one of them.
-RESERVED = frozenset({"id", "text", "label", "group", "annotators", "time", "split", "parent_id", "method"})
+_ONE_COLUMN_EACH = ("id", "group", "time", "split")
+"""Fields that a row of any task may have, beside `annotators`, which is in several columns."""
 
 
 class Params(StepParams):
     """What the rows' columns are called, and how much may be wrong with them."""
 
-    moved: ClassVar[Mapping[str, str]] = {"source": "pin.source", "test_source": "pin.test_source"}
+    moved: ClassVar[Mapping[str, str]] = {
+        "source": "pin.source",
+        "test_source": "pin.test_source",
+        "annotator_columns": "ingest.columns.annotators",
+        **{f"{name}_column": f"ingest.columns.{name}" for name in ("text", "label", *_ONE_COLUMN_EACH)},
+    }
 
     task: str = Field("single_label", description="What the model will learn; decides which label columns a row has.")
-    text_column: str = Field("text", min_length=1, description="Column that holds the text.")
-    label_column: str = Field("label", min_length=1, description="Column that holds the label.")
-    id_column: str = Field(
-        "", description="Column that holds a unique id per row; '' = ids are made from text and label."
-    )
-    group_column: str = Field(
-        "", description="Column whose equal values must stay in one split (customer, thread); '' = none."
-    )
-    time_column: str = Field(
-        "", description="Column that says when a row arose, for a split by time; kept as written; '' = none."
-    )
-    split_column: str = Field(
-        "",
-        description="Column with train, validation or test: 'test' rows are kept apart as the test split, the others "
-        "are split anew; '' = none.",
-    )
-    annotator_columns: list[str] = Field(
-        default_factory=list,
-        description="Columns with the label that each annotator gave, for the agreement in data_quality; [] = none.",
+    columns: Columns = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Which column of the source each field of a row is in: {text: body, label: topic}. text and the task's "
+        "own fields (label) are in columns of their own names unless said otherwise; the others are where this says so, '' = "
+        "nowhere. id: a unique id per row, else ids are made from text and label. group: rows of "
+        "equal values stay in one split (customer, thread). time: when a row arose, for a split by time. split: train, "
+        "validation or test; 'test' rows are kept apart as the test split, the others are split anew. annotators: a list, "
+        "the label that each gave, for the agreement in data_quality.",
     )
     keep_columns: list[str] = Field(
         default_factory=list, description="Further columns to keep as text, for slices in evaluate; [] = none."
@@ -82,27 +79,31 @@ class Params(StepParams):
         except UsageError as error:
             raise ValueError(f"{error.what}; {error.hint}") from None
 
-    @model_validator(mode="after")
-    def _columns_fit(self) -> "Params":
-        if self.text_column == self.label_column:
-            raise ValueError("text_column and label_column name the same column")
-        for name in ("annotator_columns", "keep_columns"):
-            columns = getattr(self, name)
-            if len(set(columns)) < len(columns) or "" in columns:
-                raise ValueError(f"{name} holds an empty or a repeated name")
-        if taken := sorted(RESERVED & set(self.keep_columns)):
+    @field_validator("columns")
+    @classmethod
+    def _fields_of_the_task(cls, value: Columns, given: ValidationInfo) -> Columns:
+        if "task" not in given.data:  # wrong itself, and said so
+            return value
+        needed = ["text", *(field.name for field in get_task(given.data["task"]).fields())]
+        return mapped(value, needed, _ONE_COLUMN_EACH, several=["annotators"])
+
+    @field_validator("keep_columns")
+    @classmethod
+    def _names_not_taken(cls, value: list[str], given: ValidationInfo) -> list[str]:
+        if len(set(value)) < len(value) or "" in value:
+            raise ValueError("holds an empty or a repeated name")
+        if "task" in given.data and (taken := sorted(own_columns(get_task(given.data["task"])) & set(value))):
             raise ValueError(
-                f"keep_columns cannot keep {', '.join(taken)}: the dataset uses these names itself; name such a column "
-                "in id_column, group_column, time_column or split_column, or rename it"
+                f"cannot keep {', '.join(taken)}: the dataset uses these names itself; name such a column in "
+                "ingest.columns, or rename it"
             )
-        return self
+        return value
 
     def reading(self) -> Reading:
         """How the files are read."""
         return Reading("ingest.", self.encoding, self.delimiter, self.max_cell_bytes)
 
-    def columns(self) -> list[str]:
+    def needed_columns(self) -> list[str]:
         """The columns that every file must have."""
-        single = (self.id_column, self.group_column, self.time_column, self.split_column)
-        named = [self.text_column, self.label_column, *single, *self.annotator_columns, *self.keep_columns]
-        return list(dict.fromkeys(name for name in named if name))
+        named = [name for column in self.columns.values() for name in ([column] if isinstance(column, str) else column)]
+        return list(dict.fromkeys(name for name in [*named, *self.keep_columns] if name))

@@ -31,31 +31,30 @@ def typed_row(
     def cell(column: str) -> str | None:
         return text_of(record, column, how, class_names)
 
-    text = cell(params.text_column)
+    columns = params.columns
+    text = cell(columns["text"])
     if text is None:
-        raise ValueError(f"no {params.text_column}")
-    label = record.values.get(params.label_column)
-    row = {
-        "text": text,
-        **task.parse({"label": label if isinstance(label, list | dict) else cell(params.label_column)}),
-    }
+        raise ValueError(f"no {columns['text']}")
+    raw = {field.name: record.values.get(columns[field.name]) for field in task.fields()}
+    raw = {name: value if isinstance(value, list | dict) else cell(columns[name]) for name, value in raw.items()}
+    row = {"text": text, **task.parse(raw)}
     for field in task.fields():
         if isinstance(name := row[field.name], str) and len(name) > params.max_label_characters:
             raise ValueError(
                 f"the {field.name} has {len(name):,} characters, {params.max_label_characters:,} are allowed "
                 f"(ingest.max_label_characters): {name[:40]!r}..."
             )
-    row["id"] = (cell(params.id_column) or "") if params.id_column else ""
-    if params.id_column and not row["id"]:
-        raise ValueError(f"no {params.id_column}")
+    row["id"] = (cell(columns["id"]) or "") if columns["id"] else ""
+    if columns["id"] and not row["id"]:
+        raise ValueError(f"no {columns['id']}")
     # An empty group, time or annotator's label says that there is none; else all rows without a group would form one.
-    if params.group_column:
-        row["group"] = clean_name(cell(params.group_column) or "") or None
-    if params.time_column:
-        row["time"] = cell(params.time_column) or None
-    if params.annotator_columns:
-        row["annotators"] = [clean_name(cell(column) or "") or None for column in params.annotator_columns]
-    row["split"] = "test" if test else _split(cell(params.split_column)) if params.split_column else None
+    if columns["group"]:
+        row["group"] = clean_name(cell(columns["group"]) or "") or None
+    if columns["time"]:
+        row["time"] = cell(columns["time"]) or None
+    if columns["annotators"]:
+        row["annotators"] = [clean_name(cell(column) or "") or None for column in columns["annotators"]]
+    row["split"] = "test" if test else _split(cell(columns["split"])) if columns["split"] else None
     row.update((column, cell(column)) for column in params.keep_columns)
     return row
 

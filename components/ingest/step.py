@@ -89,13 +89,10 @@ def _check(version: versions.Version, files: Sequence[tuple[File, bool]], source
 
 def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, task: Task) -> dict[str, Any]:
     """Writes data.parquet and quarantine.jsonl into `folder`; gives the figures of the manifest."""
-    present = {
-        "group": params.group_column,
-        "annotators": params.annotator_columns,
-        "time": params.time_column,
-        "split": params.split_column or any(test for _file, test in files),
-    }
-    columns = schema(task, [name for name, value in present.items() if value], params.keep_columns)
+    present = [name for name in ("group", "annotators", "time") if params.columns[name]]
+    if params.columns["split"] or any(test for _file, test in files):
+        present.append("split")
+    columns = schema(task, present, params.keep_columns)
     sources: list[dict[str, Any]] = []
     cleaned: Counter[tuple[str, str]] = Counter()
     with (folder / QUARANTINE).open("w", encoding="utf-8") as stream, open_seen(folder / "seen.sqlite") as seen:
@@ -136,8 +133,8 @@ def _rows(
     for file, test in files:
         accepted = refused = blank = 0
         kinds: dict[bool, str] = {}
-        with open_table(file, params.columns(), how) as table:
-            check_columns(table, file.shown, params.columns(), how)
+        with open_table(file, params.needed_columns(), how) as table:
+            check_columns(table, file.shown, params.needed_columns(), how)
             for record in table.records:
                 if record.blank:
                     blank += 1
@@ -150,14 +147,14 @@ def _rows(
                     refused += 1
                     continue
                 accepted += 1
-                written = record.values[params.label_column]
-                for label in (row[name] for name in label_columns):
+                for name in label_columns:
+                    label, written = row[name], record.values[params.columns[name]]
                     if isinstance(label, str):
                         kinds.setdefault(_is_number(label), label)
                         if (
                             isinstance(written, str)
                             and written != label
-                            and params.label_column not in table.class_names
+                            and params.columns[name] not in table.class_names
                         ):
                             known = (written, label) in cleaned or len(cleaned) < _LABELS_LISTED
                             cleaned[(written, label) if known else ("", "")] += 1

@@ -1,9 +1,11 @@
 """Parameters of monitor."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fineline.rows.columns import Columns, mapped
 from fineline.rows.settings import Reading
 from fineline.steps.params import Delimiter, Encoding, StepParams
 
@@ -11,14 +13,21 @@ from fineline.steps.params import Delimiter, Encoding, StepParams
 class Params(StepParams):
     """Where the recent texts are, and from when on they count as drifted."""
 
+    moved: ClassVar[Mapping[str, str]] = {
+        "text_column": "monitor.columns.text",
+        "time_column": "monitor.columns.time",
+    }
+
     source: str = Field(
         min_length=1,
         description="The recent texts: what pin.source may be, for one the folder that `fineline serve --log-folder` writes.",
         json_schema_extra={"location": True},
     )
-    text_column: str = Field("text", min_length=1, description="Column that holds the text.")
-    time_column: str = Field(
-        "", description="Column that says when a text came, such as `time` of a serving log; '' = none."
+    columns: Columns = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Which column of the source each field of a row is in, as ingest.columns: text (in a column of that name "
+        "unless said otherwise), and time, which says when a text came, such as `time` of a serving log; '' = nowhere.",
     )
     encoding: Encoding = Field("utf-8", description="Encoding of text files, as ingest.encoding.")
     delimiter: Delimiter = Field("", description="What separates cells, as ingest.delimiter; '' = by the file's name.")
@@ -31,7 +40,7 @@ class Params(StepParams):
     window_days: float = Field(
         30.0,
         gt=0,
-        description="With time_column, only texts from so many days before the newest one are recent.",
+        description="With columns.time, only texts from so many days before the newest one are recent.",
     )
     predictions: Literal["computed", "logged"] = Field(
         "computed",
@@ -65,6 +74,11 @@ class Params(StepParams):
         "enough: beyond, the rows of the reference limit what is found.",
     )
     seed: int = Field(13, ge=0, description="Seed of the rows drawn, of the folds and of the permutations.")
+
+    @field_validator("columns")
+    @classmethod
+    def _fields(cls, value: Columns) -> Columns:
+        return mapped(value, ["text"], ["time"])
 
     @model_validator(mode="after")
     def _rows_fit(self) -> "Params":

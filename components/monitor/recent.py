@@ -47,17 +47,18 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     import pandas as pd
 
     logged = LOGGED if params.predictions == "logged" else ()
-    needed = list(dict.fromkeys(filter(None, [params.text_column, params.time_column, *logged])))
+    needed = list(dict.fromkeys(filter(None, [*params.columns.values(), *logged])))
     bad = Quarantine(io.StringIO(), params.max_bad_rows, params.reading())
     rows = pd.DataFrame(list(_rows(params, needed, slices, bad)), columns=[*dict.fromkeys([*needed, *slices]), _PLACE])
     count = len(rows) + bad.count
-    time = params.time_column or ("time" if logged else "")
+    time = params.columns["time"] or ("time" if logged else "")
     times = _times(rows, time, bad) if time else None
     bad.check()
     if times is not None:
         rows, times = rows[times.notna()], times[times.notna()]
-    text = rows[params.text_column].str.strip().fillna("")
-    rows = rows[text != ""].rename(columns={params.text_column: "text"})
+    text_column = params.columns["text"]
+    text = rows[text_column].str.strip().fillna("")
+    rows = rows[text != ""].rename(columns={text_column: "text"})
     empty = count - bad.count - len(rows)
     version = ""
     if times is not None and len(rows):
@@ -103,7 +104,7 @@ def _times(rows: "pd.DataFrame", column: str, bad: Quarantine) -> "pd.Series":
     if len(rows) and (times.isna() | future).all():
         raise DataRejected(
             f"{len(rows)} of {len(rows)} values of {column} are no time in the past, such as {rows[column].iloc[0]!r}",
-            "write times as ISO 8601 (2026-07-31T12:00), or leave monitor.time_column empty",
+            "write times as ISO 8601 (2026-07-31T12:00), or leave monitor.columns.time empty",
         )
     wrong = rows[times.isna() | future]
     for (file, line), value, late in zip(wrong[_PLACE], wrong[column], future[wrong.index], strict=True):

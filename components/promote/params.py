@@ -70,7 +70,7 @@ class Params(StepParams):
     )
     seed: int = Field(13, ge=0, description="Seed of the bootstrap.")
     slice_columns: list[str] = Field(
-        [],
+        default_factory=lambda: ["*"],
         description="Columns of the test rows by whose values the models are compared, such as [channel]. ['*'] = all that "
         "ingest.keep_columns kept, [] = none.",
     )

@@ -86,7 +86,7 @@ class Params(StepParams):
         "with; drawn at random when there are more. 0 = none. 2,000 take 1.5 MB with 384 dimensions.",
     )
     reference_columns: list[str] = Field(
-        default_factory=list,
+        default_factory=lambda: ["*"],
         description="Columns of those rows whose values the bundle keeps too, such as [channel]: monitor then compares each. "
         "['*'] = all that ingest.keep_columns kept, [] = none.",
     )

@@ -19,6 +19,11 @@ ALL_KEPT = "*"
 _OWN = ("id", "text", "group", "annotators", "time", "split", "parent_id", "method")
 
 
+def own_columns(task: Task) -> set[str]:
+    """The names that a row's own columns have, which no kept column may take."""
+    return {*_OWN, *(field.name for field in task.fields())}
+
+
 def schema(task: Task, optional: Sequence[str] = (), keep: Sequence[str] = ()) -> "pa.Schema":
     """Columns of a dataset: id and text, the task's own, those of group, annotators, time, split, parent_id, method that
     `optional` names, and the `keep` columns as strings. `split` says where a row must go ('test') or is null."""
@@ -59,7 +64,7 @@ def chosen_columns(rows: "pd.DataFrame", names: Sequence[str], task: Task, param
     Raises UsageError for a column that is not there.
     """
     if list(names) == [ALL_KEPT]:
-        own = {*_OWN, *(field.name for field in task.fields())}
+        own = own_columns(task)
         return [str(column) for column in rows if column not in own]
     if missing := [name for name in names if name not in rows]:
         raise UsageError(

@@ -17,7 +17,7 @@ class Reading:
     max_cell_bytes: int = 1_000_000
 
     def name(self, parameter: str) -> str:
-        """What people call `parameter`: ingest.text_column, --text-column."""
+        """What people call `parameter`: ingest.columns, --columns."""
         return self.called + (parameter.replace("_", "-") if self.called == "--" else parameter)
 
 

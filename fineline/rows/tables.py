@@ -94,7 +94,7 @@ def check_columns(table: Table, shown: str, needed: Sequence[str], how: Reading)
     else:
         close = difflib.get_close_matches(missing[0], table.columns, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        hint += f"name the columns in {how.name('text_column')} and the like"
+        hint += f"name the columns in {how.name('columns')}"
     raise UsageError(f"{shown} has no column {', '.join(map(repr, missing))}; it has {listed}", hint)
 
 

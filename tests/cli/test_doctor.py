@@ -69,7 +69,7 @@ def test_a_checkout_without_git(capfd, tmp_path, monkeypatch, params) -> None:
     (tmp_path / ".dvc").mkdir()
     assert main(["doctor", "--params", str(params)]) == 4
     lines = capfd.readouterr().out.splitlines()
-    number = lines.index("missing  this checkout has no .git, without which DVC stops")
+    number = lines.index("missing  this folder has no .git, without which DVC stops")
     assert lines[number + 1] == "         -> git init"
     shutil.copyfile(PROJECT / "Makefile", tmp_path / "Makefile")
     done = subprocess.run(["make", "--no-print-directory", "run"], capture_output=True, text=True)

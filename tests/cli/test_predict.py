@@ -213,7 +213,7 @@ def test_rows_keep_their_order_and_all_arrive(label, bundle, tmp_path) -> None:
 def test_columns_of_the_same_name_are_kept(label, tmp_path) -> None:
     rows = [{"body": "my card", "label": "truth", "score": "7"}]
     out = tmp_path / "out.csv"
-    code, _, stderr = label("--file", write(tmp_path / "in.csv", rows), "--out", out, "--text-column", "body")
+    code, _, stderr = label("--file", write(tmp_path / "in.csv", rows), "--out", out, "--columns", "text=body")
     assert code == 0
     assert "added predicted_label, predicted_score" in stderr
     (row,) = read(out)

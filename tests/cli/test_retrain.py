@@ -20,10 +20,10 @@ BUSY = "another retrain is under way here; nothing to do"
 FINELINE = str(Path(sys.prefix) / "bin" / "fineline")
 ROWS = {
     "pin": {"source": "data/tiny.csv"},
-    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+    "ingest": {"keep_columns": ["channel"], "columns": {"id": "id"}},
 }
 DECIDE = {"min_new_rows": 30, "cooldown_hours": 0, "max_age_days": 0, "recent": "data/recent.csv"}
-MONITOR = {"time_column": "", "min_rows": 50, "source": "data/recent.csv"}
+MONITOR = {"columns": {}, "min_rows": 50, "source": "data/recent.csv"}
 
 
 @pytest.fixture(scope="module")

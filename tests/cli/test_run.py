@@ -17,7 +17,7 @@ from tests.project import TINY, make_project, run
 
 ROWS = {
     "pin": {"source": "data/tiny.csv"},
-    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+    "ingest": {"keep_columns": ["channel"], "columns": {"id": "id"}},
 }
 
 

@@ -41,7 +41,7 @@ TSV = CSV.replace(",", "\t")
         (
             "a.csv",
             CSV.replace("text,label", "utterance , intent"),
-            {"text_column": "utterance", "label_column": "intent"},
+            {"columns": {"text": "utterance", "label": "intent"}},
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_parquet_types_become_text(tmp_path: Path, read: Callable[..., pd.DataFr
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    rows = read(tmp_path / "a.parquet", time_column="at")
+    rows = read(tmp_path / "a.parquet", columns={"time": "at"})
     assert pairs(rows) == [("a", "1.0"), ("b", "2.0")]
     assert list(rows["time"]) == ["1970-01-01T00:00:00", "1970-01-02T00:00:00"]
     assert [(row["line"], row["reason"]) for row in quarantined(tmp_path / "dataset")] == [
@@ -112,7 +112,7 @@ def test_labels_groups_and_annotators_lose_what_nobody_sees(tmp_path: Path, read
         "z,caf\u00e9,ben,,\u200b\nv,cafe\u0301\t,ben,x,x\nw,\U0001f468\u200d\U0001f469,ann,x,x\n"
     )
     source = write(tmp_path / "a.csv", csv)
-    rows = read(source, group_column="who", annotator_columns=["a", "b"])
+    rows = read(source, columns={"group": "who", "annotators": ["a", "b"]})
     assert list(rows["label"]) == ["Billing", "billing", "caf\u00e9", "caf\u00e9", "\U0001f468\u200d\U0001f469"]
     assert list(rows["group"]) == ["ann", "ann", "ben", "ben", "ann"]
     assert [list(names) for names in rows["annotators"]] == [
@@ -149,11 +149,7 @@ def test_optional_columns(tmp_path: Path, read: Callable[..., pd.DataFrame]) -> 
     )
     rows = read(
         write(tmp_path / "a.csv", csv),
-        id_column="nr",
-        group_column="who",
-        time_column="at",
-        split_column="part",
-        annotator_columns=["a", "b"],
+        columns={"id": "nr", "group": "who", "time": "at", "split": "part", "annotators": ["a", "b"]},
         keep_columns=["channel"],
         max_bad_rows=1.0,
     )

@@ -76,7 +76,7 @@ def test_bad_json_row_is_quarantined(tmp_path: Path, read: Callable[..., pd.Data
 
 def test_duplicate_own_id_is_quarantined(tmp_path: Path, read: Callable[..., pd.DataFrame]) -> None:
     source = write(tmp_path / "a.csv", "id,text,label\n01,a,x\n1,b,x\n01,c,x\n,d,x\n")
-    assert list(read(source, id_column="id")["id"]) == ["01", "1"]
+    assert list(read(source, columns={"id": "id"})["id"]) == ["01", "1"]
     assert [row["reason"] for row in quarantined(tmp_path / "dataset")] == [
         "the id '01' is already that of a.csv line 2",
         "no id",
@@ -188,7 +188,23 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | str], dict[str, Any], int, list[str
     ),
     "hub id without owner": ({}, {"source": "hf://imdb"}, 2, ["hf://owner/name"]),
     "unknown protocol": ({}, {"source": "foo://x/a.csv"}, 2, ["foo://x/a.csv is no location"]),
-    "unknown parameter": ({"a.csv": CSV}, {"text_colum": "x"}, 2, ["text_colum: unknown parameter", "text_column?"]),
+    "unknown field": (
+        {"a.csv": CSV},
+        {"columns": {"labels": "label"}},
+        2,
+        ["ingest.columns: there is no field labels, did you mean label?; the fields are text, label, id, group"],
+    ),
+    "old name": ({"a.csv": CSV}, {"label_column": "x"}, 2, ["label_column: it is ingest.columns.label now"]),
+    "old name of annotators": ({"a.csv": CSV}, {"annotator_columns": []}, 2, ["it is ingest.columns.annotators now"]),
+    "no column for a field": ({"a.csv": CSV}, {"columns": {"label": ""}}, 2, ["label needs a column"]),
+    "columns for a field of one": (
+        {"a.csv": CSV},
+        {"columns": {"id": ["a", "b"]}},
+        2,
+        ["id is ['a', 'b'], not the name"],
+    ),
+    "one column for annotators": ({"a.csv": CSV}, {"columns": {"annotators": "a"}}, 2, ["'a', not a list of columns"]),
+    "unknown parameter": ({"a.csv": CSV}, {"max_bad_row": 1}, 2, ["max_bad_row: unknown parameter", "max_bad_rows?"]),
     "several wrong parameters": (
         {"a.csv": CSV},
         {"max_bad_rows": -1, "delimiter": "ab", "encoding": "utf-9", "task": "poetry", "max_cell_bytes": 0.5},
@@ -196,10 +212,15 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | str], dict[str, Any], int, list[str
         ["5 parameters are wrong", "max_bad_rows", "delimiter", "encoding", "unknown task 'poetry'", "max_cell_bytes"],
     ),
     "no source": ({}, {"source": ""}, 2, ["pin.source"]),
-    "text and label the same": ({"a.csv": CSV}, {"label_column": "text"}, 2, ["name the same column"]),
+    "text and label the same": (
+        {"a.csv": CSV},
+        {"columns": {"label": "text"}},
+        2,
+        ["text and label name the same column"],
+    ),
     "test is the source": ({"a.csv": CSV}, {"test_source": "a.csv"}, 2, ["the same place as source"]),
-    "reserved name": ({"a.csv": CSV}, {"keep_columns": ["group"]}, 2, ["keep_columns cannot keep group"]),
-    "column twice": ({"a.csv": CSV}, {"annotator_columns": ["a", "a"]}, 2, ["annotator_columns holds"]),
+    "reserved name": ({"a.csv": CSV}, {"keep_columns": ["group"]}, 2, ["ingest.keep_columns", "cannot keep group"]),
+    "column twice": ({"a.csv": CSV}, {"columns": {"annotators": ["a", "a"]}}, 2, ["annotators holds"]),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_folder_a_glob_and_a_url(tmp_path: Path) -> None:
 def test_only_the_newest_days_are_recent(tmp_path: Path) -> None:
     source = str(written(tmp_path, "a.csv"))
     for days, count in ((1.0, 1), (3.0, 2), (90.0, 3)):
-        found = read(Params(source=source, time_column="time", window_days=days), [])
+        found = read(Params(source=source, columns={"time": "time"}, window_days=days), [])
         assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"][-count:]
 
 
@@ -87,7 +87,7 @@ def test_times_that_cannot_be_make_no_other_row_look_old(tmp_path: Path) -> None
     rows = [{"text": f"text {n}", "time": "2026-02-01"} for n in range(600)]
     rows += [{"text": "of the future", "time": "2106-02-07"}, {"text": "of never", "time": "9999-99-99"}]
     pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
-    found = read(Params(source=str(tmp_path / "a.csv"), time_column="time"), [])
+    found = read(Params(source=str(tmp_path / "a.csv"), columns={"time": "time"}), [])
     assert (len(found.rows), found.read, found.empty, found.bad) == (600, 602, 0, 2)
     assert found.first_bad == (
         "a.csv line 602: time '2106-02-07' has not come yet; a.csv line 603: time '9999-99-99' is no time"
@@ -147,12 +147,12 @@ def test_the_log_of_another_model_is_refused(run_step: RunStep, watched: Path, t
         ("", "", {}, 2, "does not exist"),
         ("in/notes.md", "text", {"source": "in"}, 2, "in names no data file (.csv, .tsv,"),
         ("a.csv", "body\nhello\n", {}, 2, "has no column 'text'; it has 'body'"),
-        ("a.csv", "text\nhello\n", {"time_column": "when"}, 2, "has no column 'when'; it has 'text'"),
+        ("a.csv", "text\nhello\n", {"columns": {"time": "when"}}, 2, "has no column 'when'; it has 'text'"),
         ("a.csv", "text\nhello\n", {"predictions": "logged"}, 2, "has no column 'time', 'label', 'score', 'version'"),
         (
             "a.csv",
             "text,when\nhello,soon\n",
-            {"time_column": "when"},
+            {"columns": {"time": "when"}},
             3,
             "1 of 1 values of when are no time in the past, such as 'soon'",
         ),

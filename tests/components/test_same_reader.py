@@ -6,7 +6,7 @@ tests/field_inputs holds what users of such tools met, after public bug reports.
 import datetime
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.word_bundle import LABELS, write_word_bundle
 INPUTS = PROJECT / "tests" / "field_inputs"
 EXCEL = {"delimiter": ";", "encoding": "cp1252"}
 SMALL = ["first text", "second text", "third text"]
-FILES: dict[str, tuple[dict[str, str], str, list[str] | int]] = {
+FILES: dict[str, tuple[dict[str, Any], str, list[str] | int]] = {
     "excel.CSV": (EXCEL, "label", 100),
     "sep-small.csv": ({}, "label", SMALL[:2]),
     "blank-small.csv": ({}, "label", ["message number 1", "message number 2", "message number 3"]),
@@ -36,7 +36,7 @@ FILES: dict[str, tuple[dict[str, str], str, list[str] | int]] = {
     "typed-labels.csv": ({}, "label", 200),
     "monitor-mixed-small.jsonl": ({}, "order", ["first", "second"]),
     "json-numbers.jsonl": ({}, "price", ["hello", "bye"]),
-    "dotted.parquet": ({"text_column": "user.text"}, "the label", 200),
+    "dotted.parquet": ({"columns": {"text": "user.text"}}, "the label", 200),
     "int96-small.parquet": ({}, "label", SMALL),
     "infinity-date.parquet": ({}, "label", SMALL[:2]),
 }
@@ -49,10 +49,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def predict(model: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """predict(file, out, *flags, **parameters) -> (exit code, stderr)."""
+    """predict(file, out, *flags, columns=..., **parameters) -> (exit code, stderr)."""
 
-    def call(file: Path, out: Path, *flags: str, **params: str) -> tuple[int, str]:
-        given = [part for name, value in params.items() for part in (f"--{name.replace('_', '-')}", value)]
+    def call(file: Path, out: Path, *flags: str, columns: Mapping[str, str] = {}, **params: str) -> tuple[int, str]:
+        given = [part for name, value in params.items() for part in (f"--{name}", value)]
+        given += [part for field, name in columns.items() for part in ("--columns", f"{field}={name}")]
         code = main(["predict", "--model", str(model), "--file", str(file), "--out", str(out), *flags, *given])
         return code, capfd.readouterr().err
 
@@ -65,21 +66,22 @@ def predicted(out: Path) -> list[dict[str, Any]]:
 
 def check_same(
     file: Path,
-    params: dict[str, str],
+    params: dict[str, Any],
     label: str,
     read: Callable[..., pd.DataFrame],
     predict: Callable[..., tuple[int, str]],
     tmp_path: Path,
 ) -> list[str]:
     """Reads `file` with all three; gives its texts."""
-    rows = read(file, label_column=label, **params)
+    columns = params.get("columns", {})
+    rows = read(file, **{**params, "columns": {**columns, "label": label}})
     found = recent.read(MonitorParams.model_validate({"source": str(file), **params}), [])
     out = tmp_path / "out.jsonl"
     code, error = predict(file, out, **params)
     assert code == 0, error
     texts = rows["text"].tolist()
     assert found.rows["text"].tolist() == texts
-    assert [row[params.get("text_column", "text")] for row in predicted(out)] == texts
+    assert [row[params.get("columns", {}).get("text", "text")] for row in predicted(out)] == texts
     assert found.bad == 0
     assert quarantined(tmp_path / "dataset") == []
     return texts
@@ -124,7 +126,7 @@ HINTS = [
         "the file is in another encoding: set {}encoding, for instance to cp1252",
     ),
     (INPUTS / "array.json", {}, "write one object per line: jq -c '.[]' array.json > rows.jsonl"),
-    (INPUTS / "sep-small.csv", {"text_column": "txt"}, "did you mean 'text'? name the columns in {}text_column"),
+    (INPUTS / "sep-small.csv", {"columns": {"text": "txt"}}, "did you mean 'text'? name the columns in {}columns"),
     ("utf16.csv", {}, "set {}encoding: utf-16"),
     ("rows.xlsx", {}, "or set {}delimiter to read it as delimited text"),
     ("array.jsonl", {}, "write one object per line: jq -c '.[]' array.json > rows.jsonl"),
@@ -134,7 +136,7 @@ HINTS = [
 @pytest.mark.parametrize(("file", "params", "hint"), HINTS)
 def test_the_same_hints(
     file: Path | str,
-    params: dict[str, str],
+    params: dict[str, Any],
     hint: str,
     ingest: Ingest,
     predict: Callable[..., tuple[int, str]],
@@ -152,7 +154,7 @@ def test_the_same_hints(
     assert hint.format("ingest.") in error
     told, error = predict(source, tmp_path / "out.jsonl", **params)
     assert told == code
-    assert hint.format("--").replace("text_column", "text-column") in error
+    assert hint.format("--") in error
     given = {"source": str(source), "max_bad_rows": 0, **params}
     with pytest.raises(FinelineError) as raised:
         recent.read(MonitorParams.model_validate(given), [])
@@ -179,7 +181,7 @@ def test_numbered_labels_where_some_are_missing(read: Callable[..., pd.DataFrame
 def test_sparks_times_stay_themselves(
     read: Callable[..., pd.DataFrame], predict: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    rows = read(INPUTS / "int96-small.parquet", time_column="at")
+    rows = read(INPUTS / "int96-small.parquet", columns={"time": "at"})
     assert rows["time"].tolist() == ["2024-01-01T00:00:00", "9999-12-31T00:00:00", "1600-01-01T00:00:00"]
     assert predict(INPUTS / "int96-small.parquet", tmp_path / "out.parquet")[0] == 0
     times = pq.read_table(tmp_path / "out.parquet")["at"].to_pylist()

@@ -45,5 +45,5 @@ def test_commands_for_other_data_name_no_column_of_the_sample(page: str) -> None
             steps["quantize"]["reference_columns"],
         ]
         assert all(columns in ([], [ALL_KEPT]) for columns in named)
-        assert not steps["ingest"]["time_column"]
-        assert not steps["ingest"]["annotator_columns"]
+        assert not steps["ingest"]["columns"]["time"]
+        assert not steps["ingest"]["columns"]["annotators"]

@@ -26,7 +26,7 @@ from tests.project import TINY, make_project
 GOLDEN = Path(__file__).with_name("retraining.golden.yaml")
 ROWS = {
     "pin": {"source": "data/tiny.csv"},
-    "ingest": {"keep_columns": ["channel"], "annotator_columns": [], "time_column": ""},
+    "ingest": {"keep_columns": ["channel"], "columns": {"id": "id"}},
 }
 ONLY_RETRAINING = {"monitor_params", "decide_params", "monitor_image", "decide_image", "name", "recent"}
 
@@ -199,7 +199,7 @@ def test_trains_skips_and_trains_again(tmp_path: Path, monkeypatch: pytest.Monke
     (project / "data").mkdir(parents=True)
     make_rows(180).to_csv(project / "data" / "tiny.csv", index=False)
     decide = {"min_new_rows": 30, "cooldown_hours": 0, "max_age_days": 0, "recent": "data/recent.csv"}
-    monitor = {"time_column": "", "min_rows": 50, "source": "data/recent.csv"}
+    monitor = {"columns": {}, "min_rows": 50, "source": "data/recent.csv"}
     make_project(
         project,
         {**TINY, **ROWS, "train": {**TINY["train"], "epochs": 1}, "decide": decide, "monitor": monitor},

@@ -1,0 +1,74 @@
+"""What `fineline new` says: what it found, what it chose and why, and what to look at."""
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.choose_columns import Choice
+from cli.look_at_data import Look
+from cli.look_at_texts import CUT_OFF, Texts
+
+_FEWEST_ROWS = 50  # data_quality.min_rows
+_BAD_ROWS = 10  # ingest.max_bad_rows
+_WIDTH = 120
+
+
+def found(source: str, seen: Look, choice: Choice, texts: Texts) -> Iterator[str]:
+    """The lines about the source, each field and its column, and what to look at."""
+    name = f"{len(seen.files)} files" if len(seen.files) > 1 else source if "://" in source else Path(source).name
+    rows = f"the first {seen.rows:,} rows" if seen.more else f"{seen.rows:,} rows"
+    yield f"{name}: {rows}, {len(seen.columns)} columns{_reading(seen)}"
+    if seen.names:
+        yield f"  no line of column names: the copy begins with {', '.join(seen.names)}"
+    for field, reason in choice.why.items():
+        columns = choice.columns[field]
+        shown = columns if isinstance(columns, str) else ", ".join(columns)
+        more = f"; {_texts(texts)}" if field == "text" else ""
+        yield from _line(field, f"{shown}: {reason}{more}")
+    for field, names in (("slices", choice.keep), ("not used", choice.unused)):
+        if names:
+            yield from _line(field, ", ".join(names))
+    for warning in _warnings(seen, choice, texts):
+        yield from _line("look at", warning)
+
+
+def _line(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name:11}{text}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 13)
+
+
+def _reading(seen: Look) -> str:
+    file = seen.files[0]
+    if file.format in ("parquet", "arrow"):
+        return ""
+    mark = seen.how.delimiter or {".csv": ",", ".tsv": "\t"}.get(file.suffix, "")
+    return f"; {seen.how.encoding}" + (f", cells separated by {mark!r}" if mark else "")
+
+
+def _texts(texts: Texts) -> str:
+    return (
+        f"{texts.different:,} different ones, {texts.median:,} characters in the middle, {texts.longest:,} at most, "
+        f"{texts.writing}"
+    )
+
+
+def _warnings(seen: Look, choice: Choice, texts: Texts) -> Iterator[str]:
+    many = f"ingest stops at more than {_BAD_ROWS} (ingest.max_bad_rows)"
+    for field in choice.needed:
+        column = seen.column(choice.columns[field])
+        if (empty := seen.rows - len(column.cells) - column.nested) > _BAD_ROWS:
+            yield f"{empty:,} rows have no {field}; {many}: take them out"
+    if seen.bad:
+        yield f"{seen.bad:,} rows cannot be read ({seen.first_bad}); {many}"
+    tests = [file.name for file in seen.files if "test" in file.name.lower()]
+    if tests and len(seen.files) > 1:
+        yield f"{tests[0]} is read like the others; the test split is given with --test-data, and the others with --data"
+    if seen.rows < _FEWEST_ROWS:
+        yield f"{seen.rows} rows are few: data_quality wants {_FEWEST_ROWS} (data_quality.min_rows)"
+    if not texts.english:
+        yield (
+            f"the texts are {texts.writing}, and the bundled model learned English: name another one in train.model and "
+            "data_quality.model, such as a multilingual one of the hub"
+        )
+    if texts.cut_off[texts.max_length] > CUT_OFF:
+        share = f"{texts.cut_off[texts.max_length]:.0%}"
+        yield f"{share} of the texts have more tokens than the model reads ({texts.max_length}), and are cut off"
