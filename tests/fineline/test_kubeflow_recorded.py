@@ -60,10 +60,11 @@ def names_in(metadata: dict[str, Any]) -> set[str]:
 def program(*argv: str) -> None:
     """python -m ARGV, in this process; it must end well."""
     module, *words = argv
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit) as end:
+    sys.modules.pop(module, None)
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", [module, *words])
-        sys.modules.pop(module, None)
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert end.value.code == 0, argv
 
 
