@@ -11,8 +11,8 @@ from pipelines import client, packages
 from pipelines.blocks import Blocks
 from pipelines.settings import Cluster
 from tests.conftest import PROJECT
+from tests.kubernetes_server import KubernetesServer
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer
 from tests.pipelines.whole_cluster import cluster
 
 _SETTINGS = (

@@ -15,8 +15,8 @@ from pipelines.preflight.namespace import RIGHTS
 from tests.conftest import PROJECT
 from tests.k8s.build import K8S
 from tests.k8s.rules import invalid
+from tests.kubernetes_server import KubernetesServer, Object
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer, Object
 from tests.pipelines.whole_cluster import DEFAULTS, applied, bad, cluster, doctor
 
 RECORDED = PROJECT / "tests" / "recorded"

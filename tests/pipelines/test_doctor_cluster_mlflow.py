@@ -14,7 +14,7 @@ from pipelines.preflight import api, mlflow
 from pipelines.preflight.api import Unseen, View
 from pipelines.settings import Cluster
 from tests.k8s.mlflow_pod import ADMIN, pod
-from tests.pipelines.kubernetes_server import KubernetesServer
+from tests.kubernetes_server import KubernetesServer
 from tests.pipelines.test_doctor_cluster import pytestmark
 
 __all__ = ["pytestmark"]

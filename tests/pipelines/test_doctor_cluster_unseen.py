@@ -11,9 +11,9 @@ from pipelines.cli import main
 from pipelines.preflight import api, images
 from pipelines.preflight.api import Unseen, View
 from pipelines.settings import Cluster
+from tests.kubernetes_server import KubernetesServer
 from tests.mlflow_server import free_port
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer
 from tests.pipelines.test_doctor_cluster import GPU, TOLERATIONS, pytestmark
 from tests.pipelines.whole_cluster import bad, cluster, core, doctor
 
