@@ -95,18 +95,31 @@ def _parsed(override: str) -> tuple[str, str, dict[str, Any]]:
     import yaml
 
     name, equals, text = override.partition("=")
+    shown = repr(override)[1:-1]  # in one line, whatever it holds
     parts = name.strip().split(".")
     if not equals or len(parts) < 2 or not all(parts):
-        raise UsageError(f"--set {override} is not BLOCK.NAME=VALUE", "for instance --set train.epochs=5")
+        raise UsageError(f"--set {shown} is not BLOCK.NAME=VALUE", "for instance --set train.epochs=5")
     try:
         value: Any = yaml.safe_load(text) if text else ""  # as dvc exp run -S does
+        folded = _folded(text)
     except yaml.YAMLError as error:
+        raise UsageError(f"--set {shown}: {str(error).splitlines()[0]}", "quote the value as YAML wants it") from None
+    if folded:
         raise UsageError(
-            f"--set {override}: {str(error).splitlines()[0]}", "quote the value as YAML wants it"
-        ) from None
+            f"--set {shown}: YAML makes a space of a line break inside a text",
+            "write it as \\n in double quotes: --set 'block.name=\"one\\ntwo\"'",
+        )
     for part in reversed(parts[1:]):
         value = {part: value}
     return parts[0], parts[1], value
+
+
+def _folded(text: str) -> bool:
+    """Whether a text in this YAML goes over several lines without saying how (| or >): its line breaks would be lost."""
+    import yaml
+
+    scalars = (token for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken))
+    return any(token.style not in ("|", ">") and token.start_mark.line != token.end_mark.line for token in scalars)
 
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -190,7 +190,8 @@ def quiet_libraries() -> None:
         "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
         "PGCONNECT_TIMEOUT": "10",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of what it answers with 429 or 5xx: mlflow_server.answer_once
+        "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # that may be hours
     }.items():
         os.environ.setdefault(name, value)
 

@@ -94,6 +94,7 @@ def client() -> Any:
     # MLflow logs what it then raises, with a traceback; urllib3 each try that fails.
     for name, level in _LOGS.items():
         logging.getLogger(name).setLevel(level)
+    mlflow_server.answer_once()
     try:
         for uri in dict.fromkeys((tracking_uri(), registry_uri())):
             mlflow_server.probe(uri)

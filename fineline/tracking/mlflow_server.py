@@ -59,6 +59,35 @@ def probe(uri: str) -> None:
         engine.dispose()
 
 
+def answer_once() -> None:
+    """Lets MLflow's client try again what a server answered with 429 or 5xx, which passes in seconds, and nothing else.
+
+    MLflow has one number for all that can fail. After a timeout it would ask a server that is down for minutes, and create a
+    second time what the server did create; fineline.process.patience is what waits for one. Before a client is made.
+    """
+    from mlflow.utils import request_utils
+    from urllib3.exceptions import MaxRetryError
+    from urllib3.util import Retry
+
+    class OfAnswers(Retry):
+        def increment(
+            self,
+            method: str | None = None,
+            url: str | None = None,
+            response: Any = None,
+            error: Exception | None = None,
+            _pool: Any = None,
+            _stacktrace: Any = None,
+        ) -> Retry:
+            if error:
+                raise MaxRetryError(_pool, url or "", error) from error
+            return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    request_utils.Retry = (
+        OfAnswers  # its own way to make a session; tests/fineline/test_mlflow_server.py counts requests
+    )
+
+
 def sqlite_file(uri: str) -> Path:
     """The file of the address sqlite:///FILE."""
     return Path(uri.partition(":///")[2].partition("?")[0])
@@ -235,6 +264,8 @@ def _reason(error: Exception) -> str:
         return match[1].strip()
     if re.search(r"timeout|timed out", text, re.IGNORECASE):
         return "no answer in time"
+    if re.search(r"connection (aborted|reset)", text, re.IGNORECASE):
+        return "the connection was cut"
     body = re.sub(r"\bResponse body: '.*", "", text).strip()
     first = next(iter(str(error).strip().splitlines()), "")
     return (body if "Response body" in first else first)[:_LONGEST] or type(error).__name__

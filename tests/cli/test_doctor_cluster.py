@@ -16,8 +16,8 @@ from tests.cli.whole_cluster import DEFAULTS, applied, bad, cluster, doctor
 from tests.conftest import PROJECT
 from tests.k8s.build import K8S
 from tests.k8s.rules import invalid
+from tests.kubernetes_server import KubernetesServer, Object
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer, Object
 
 RECORDED = PROJECT / "tests" / "recorded"
 GPU = ("--set", "cluster.gpu_count=2", "--set", "cluster.node_selector={pool: training}")

@@ -15,7 +15,7 @@ from cli.preflight.api import Unseen, View
 from pipelines.settings import Cluster
 from tests.cli.test_doctor_cluster import pytestmark
 from tests.k8s.mlflow_pod import ADMIN, pod
-from tests.pipelines.kubernetes_server import KubernetesServer
+from tests.kubernetes_server import KubernetesServer
 
 __all__ = ["pytestmark"]
 

@@ -13,9 +13,9 @@ from cli.preflight.api import Unseen, View
 from pipelines.settings import Cluster
 from tests.cli.test_doctor_cluster import GPU, TOLERATIONS, pytestmark
 from tests.cli.whole_cluster import bad, cluster, core, doctor
+from tests.kubernetes_server import KubernetesServer
 from tests.mlflow_server import free_port
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer
 
 __all__ = ["pytestmark"]
 

@@ -2,6 +2,7 @@
 Kubernetes tells it, and where it does not."""
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from fineline.runs import argo
 from pipelines.blocks import STEPS
 from pipelines.client import KUBE_CONTEXT
 from tests import recorded
-from tests.kubernetes_server import WORKFLOWS, KubernetesServer
+from tests.kubernetes_server import KubernetesServer
 from tests.pipelines.kubeflow_server import KubeflowServer
 from tests.pipelines.run_shown import WORKFLOW, pod_id
 
 RUN = "-0000-4000-8000-000000000000"
 """How the ids of the fake server's runs end."""
+LIST_WORKFLOWS = "GET /apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"
+LIST_EVENTS = "GET /api/v1/namespaces/kubeflow/events"
 UNSCHEDULABLE = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
 NO_SECRET = 'Error: secret "mlflow-credentials" not found'
 
@@ -34,8 +37,9 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def kubernetes(server: KubeflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesServer]:
     """The cluster of the server, which the kubeconfig names."""
-    with KubernetesServer().running() as running:
-        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path)))
+    with KubernetesServer() as running:
+        (tmp_path / "kubeconfig").write_text(json.dumps(running.kubeconfig()))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         yield running
 
 
@@ -118,20 +122,20 @@ def test_a_failure_names_the_step_and_argos_message(
     server: KubeflowServer, kubernetes: KubernetesServer, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     workflow = recorded.workflow(how)
-    kubernetes.objects[WORKFLOWS] = [recorded.workflow("canceled"), workflow]
+    kubernetes.objects = [recorded.workflow("canceled"), workflow]
     workflow["metadata"]["labels"][argo.RUN_LABEL] = "00000004" + RUN
     code, _, error = waited(server, capsys, recorded.run(how))
     assert code == 1
     assert f"error: the run failed at {FAILURES[how][1]}" in error
     assert "kubectl" not in error
-    assert kubernetes.asked == ["workflows.argoproj.io in kubeflow"]
+    assert kubernetes.requests == [LIST_WORKFLOWS]
 
 
 @pytest.mark.parametrize("how", FAILURES)
 def test_a_failure_without_rights_says_how_to_see_its_message(
     server: KubeflowServer, kubernetes: KubernetesServer, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
-    kubernetes.rights = set()
+    kubernetes.denied = {("list", "workflows"), ("list", "events")}
     code, _, error = waited(server, capsys, recorded.run(how))
     assert code == 1
     where = f" at {FAILURES[how][0]}" if FAILURES[how][0] else ""
@@ -166,7 +170,7 @@ def test_the_reason_why_a_pod_waits(
     said = [line for line in lines if "waits" in line]
     assert [line.partition(" now: ")[2] for line in said] == [f"FailedScheduling: {UNSCHEDULABLE}"]
     assert said[0].startswith("train waits for 0 s")
-    assert set(kubernetes.asked) == {"events in kubeflow"}
+    assert set(kubernetes.requests) == {LIST_EVENTS}
 
 
 def test_a_reason_that_changes_is_said_again(
@@ -177,7 +181,7 @@ def test_a_reason_that_changes_is_said_again(
     add = kubernetes.answer
 
     def answer(*given: Any) -> Any:
-        if len(kubernetes.asked) == 2:
+        if len(kubernetes.requests) == 3:
             kubernetes.event(pod, "Failed", NO_SECRET, minute=2)
         return add(*given)
 
@@ -191,13 +195,13 @@ def test_a_reason_that_changes_is_said_again(
 def test_argo_tells_it_too(
     server: KubeflowServer, kubernetes: KubernetesServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kubernetes.rights = {WORKFLOWS}
+    kubernetes.denied = {("list", "events")}
     workflow = recorded.workflow("out-of-memory")
     workflow["metadata"]["labels"][argo.RUN_LABEL] = "00000004" + RUN
     for node in workflow["status"]["nodes"].values():
         if node.get("message") == "main: OOMKilled (exit code 1)":
             node |= {"phase": "Pending", "message": f"Unschedulable: {UNSCHEDULABLE}"}
-    kubernetes.objects[WORKFLOWS] = [workflow]
+    kubernetes.objects = [workflow]
     _, lines, _ = waited(server, capsys, *[recorded.run("secret-missing")] * 9, recorded.run("canceled"))
     assert [line.partition(" now: ")[2] for line in lines if "waits" in line] == [f"Unschedulable: {UNSCHEDULABLE}"]
 
@@ -215,10 +219,10 @@ def test_without_kubernetes_it_says_where_to_look(
         case "no kubeconfig":
             monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
         case "no rights":
-            kubernetes.rights = set()
+            kubernetes.denied = {("list", "workflows"), ("list", "events")}
         case "no answer":
-            kubernetes.port = 9
-            kubernetes.kubeconfig(tmp_path)
+            kubernetes.url = "http://127.0.0.1:9"
+            (tmp_path / "kubeconfig").write_text(json.dumps(kubernetes.kubeconfig()))
         case "another cluster":
             kubernetes.event("fineline-training-a1b2c-retry-system-container-impl-3894174128", "Failed", NO_SECRET)
     code, lines, _ = waited(server, capsys, *[recorded.run("secret-missing")] * 9, recorded.run("canceled"))
@@ -233,7 +237,7 @@ def test_without_kubernetes_it_says_where_to_look(
         "no kubeconfig": "No configuration found",
     }
     assert reasons.get(trouble, "shows which") in said
-    assert len([asked for asked in kubernetes.asked if trouble == "no rights"]) <= 2  # a refusal is not asked again
+    assert len([asked for asked in kubernetes.requests if trouble == "no rights"]) <= 2  # a refusal is not asked again
 
 
 def test_a_driver_that_waits(server: KubeflowServer, capsys: pytest.CaptureFixture[str], kubernetes: Any) -> None:
@@ -266,4 +270,4 @@ def test_the_context_of_the_client_is_asked(
     monkeypatch.setenv(KUBE_CONTEXT, "elsewhere")
     _, _, error = waited(server, capsys, recorded.run("step-failed"))
     assert "(not told here: Invalid kube-config file. Expected object with name elsewhere" in error
-    assert kubernetes.asked == []
+    assert kubernetes.requests == []

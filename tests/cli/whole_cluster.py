@@ -11,7 +11,7 @@ from pipelines.blocks import BLOCKS
 from pipelines.settings import Cluster
 from pipelines.site import named
 from tests.k8s.build import K8S, kustomize
-from tests.pipelines.kubernetes_server import Object
+from tests.kubernetes_server import Object
 
 # What the backend made of Kubeflow's own settings stands in the recorded workflow's templateDefaults.
 DEFAULTS = "spec: {templateDefaults: {retryStrategy: {limit: '2', retryPolicy: OnError}}}"

@@ -27,9 +27,10 @@ from tests import recorded
 from tests.cli.test_submit_access import certificate
 from tests.components.conftest import empty_store, ready_store  # noqa: F401
 from tests.conftest import make_rows, write_dataset
-from tests.kubernetes_server import WORKFLOWS, KubernetesServer
+from tests.kubernetes_server import KubernetesServer
 
 NAME = "tiny"
+LIST_WORKFLOWS = "GET /apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"
 TONIGHT, TOMORROW = "run-tonight", "run-tomorrow"
 
 pytestmark = pytest.mark.usefixtures("ready_store")
@@ -95,10 +96,10 @@ def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
 @pytest.fixture
 def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesServer]:
     """An API server that this process can ask as a pod would."""
-    with KubernetesServer(certificate(tmp_path / "server.pem")).running() as server:
+    with KubernetesServer(certificate=certificate(tmp_path / "server.pem")) as server:
         monkeypatch.setattr(argo, "_ACCOUNT", server.account(tmp_path / "account"))
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "localhost")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", server.url.rpartition(":")[2])
         yield server
 
 
@@ -210,11 +211,11 @@ def test_with_what_argo_says(
     if row.workflow:
         workflow = recorded.workflow_when_finish_runs(row.workflow)
         workflow["metadata"]["labels"][argo.RUN_LABEL] = TONIGHT
-        kubernetes.objects[WORKFLOWS] = [recorded.workflow("out-of-memory"), workflow]
+        kubernetes.objects = [recorded.workflow("out-of-memory"), workflow]
     night(nights, row)
     said = nights.ends(TONIGHT, row.sent, capsys)
     assert said.startswith(f"finish: pipeline run {TONIGHT} {row.state}{f' ({row.why})' if row.why else ''}, recorded")
-    assert kubernetes.asked == ([] if row.sent == "COMPLETE" else ["workflows.argoproj.io in kubeflow"])
+    assert kubernetes.requests == ([] if row.sent == "COMPLETE" else [LIST_WORKFLOWS])
     checked_night_after(nights, row, row.left)
     for run in runs():
         if run.info.run_name.partition("-")[0] in row.left:
@@ -281,16 +282,16 @@ def test_where_argo_knows_of_no_failure_something_said_no(
     workflow["metadata"]["labels"][argo.RUN_LABEL] = TONIGHT
     for node in workflow["status"]["nodes"].values():
         node["phase"] = node["phase"].replace("Failed", "Succeeded")
-    kubernetes.objects[WORKFLOWS] = [workflow]
+    kubernetes.objects = [workflow]
     assert nights.ends(TONIGHT, "RUNNING", capsys).startswith(f"finish: pipeline run {TONIGHT} said no, recorded")
 
 
 def _no_right(server: KubernetesServer, _: pytest.MonkeyPatch) -> None:
-    server.rights = set()
+    server.denied = {("list", "workflows")}
 
 
 def _no_argo(server: KubernetesServer, _: pytest.MonkeyPatch) -> None:
-    server.installed = set()
+    server.missing = {"workflows"}
 
 
 def _stranger(server: KubernetesServer, _: pytest.MonkeyPatch) -> None:
@@ -303,7 +304,7 @@ def _no_token(server: KubernetesServer, _: pytest.MonkeyPatch) -> None:
 
 def _silent(server: KubernetesServer, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(argo, "_SECONDS", 0.2)
-    server.delay.clear()
+    server.answers.clear()
 
 
 def _down(server: KubernetesServer, patch: pytest.MonkeyPatch) -> None:
@@ -343,7 +344,7 @@ def test_a_workflow_that_is_gone_says_nothing(
     nights: Nights, kubernetes: KubernetesServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert " unknown (" in nights.ends(TONIGHT, "RUNNING", capsys)
-    assert kubernetes.asked == ["workflows.argoproj.io in kubeflow"]
+    assert kubernetes.requests == [LIST_WORKFLOWS]
 
 
 def test_finish_tried_again_says_the_same_once(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:

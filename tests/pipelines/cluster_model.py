@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -102,12 +102,11 @@ class _Package:
         container = self.specification["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         settings = self.settings.get(component["executorLabel"], {})
         asked = _executor_input(name, component, given)
-        # backend/src/v2/driver/util.go, resolveContainerArgs: the driver fills in parameters, and the launcher the rest.
-        command = [_PARAMETER.sub(lambda found: _text(given[found[1]]), part) for part in container["command"]]
+        command = filled(container["command"], given)
         # The pod's patch, with the executor input in the launcher's command, goes through Argo and then through Kubernetes.
         patch = json.loads(_argo(_json([_json(asked), *command])))
         arrived, *command = (_one_argument(_kubernetes(part)) for part in patch)
-        argv = [_launched(part, json.loads(arrived)) for part in command]
+        argv = [launched(part, json.loads(arrived)) for part in command]
         if any("\x00" in part for part in argv):
             raise Failure("execve: invalid argument")
         selector, tolerations = _placement(settings, values)
@@ -134,6 +133,22 @@ def retry_inputs(policy: Mapping[str, Any]) -> dict[str, str]:
         "retry-backoff-factor": f"{policy['backoffFactor']:g}",
         "retry-backoff-max-duration": policy["backoffMaxDuration"].removesuffix("s"),
     }
+
+
+def filled(command: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """backend/src/v2/driver/util.go, resolveContainerArgs: the driver fills in parameters, and the launcher the rest."""
+    return [_PARAMETER.sub(lambda found: _text(given[found[1]]), part) for part in command]
+
+
+def launched(part: str, asked: Mapping[str, Any]) -> str:
+    """backend/src/v2/component/launcher_v2.go, compileCmdAndArgs and getPlaceholders: {{$}} first, then places of artifacts."""
+    part = part.replace("{{$}}", _json(asked))
+    for side in ("inputs", "outputs"):
+        for name, entry in asked[side].get("artifacts", {}).items():
+            uri = entry["artifacts"][0]["uri"]
+            part = part.replace(f"{{{{$.{side}.artifacts['{name}'].uri}}}}", uri)
+            part = part.replace(f"{{{{$.{side}.artifacts['{name}'].path}}}}", "/" + uri.replace("://", "/").lstrip("/"))
+    return part
 
 
 def _executor_input(name: str, component: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -190,17 +205,6 @@ def _resolved(text: str, given: Mapping[str, Any]) -> str:
     """backend/src/v2/driver/util.go, resolvePodSpecInputRuntimeParameter: the value must be a text, else it is empty."""
     found = _PARAMETER.fullmatch(text)
     return text if not found else given[found[1]] if isinstance(given[found[1]], str) else ""
-
-
-def _launched(part: str, asked: Mapping[str, Any]) -> str:
-    """backend/src/v2/component/launcher_v2.go, compileCmdAndArgs and getPlaceholders: {{$}} first, then places of artifacts."""
-    part = part.replace("{{$}}", _json(asked))
-    for side in ("inputs", "outputs"):
-        for name, entry in asked[side].get("artifacts", {}).items():
-            uri = entry["artifacts"][0]["uri"]
-            part = part.replace(f"{{{{$.{side}.artifacts['{name}'].uri}}}}", uri)
-            part = part.replace(f"{{{{$.{side}.artifacts['{name}'].path}}}}", "/" + uri.replace("://", "/"))
-    return part
 
 
 def _macros(text: str) -> str:

@@ -12,8 +12,8 @@ from pipelines.blocks import Blocks
 from pipelines.settings import Cluster
 from tests.cli.whole_cluster import cluster
 from tests.conftest import PROJECT
+from tests.kubernetes_server import KubernetesServer
 from tests.pipelines.kubeflow_server import KubeflowServer
-from tests.pipelines.kubernetes_server import KubernetesServer
 
 _SETTINGS = (
     client.HOST,
