@@ -1,5 +1,6 @@
 """The Great Expectations suites, built from the parameters: one over the rows as they come, one over what is left."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from components.data_quality.check import Check
@@ -12,61 +13,93 @@ if TYPE_CHECKING:
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A check of rows: broken by a row that breaks one of the `expectations`."""
+
+    name: str
+    severity: str
+    says: str
+    expectations: list[Any]
+
+
 def check_rows(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
     """Text present, its length, label set, unique ids, characters, the user's patterns: each names the rows that break it."""
+    required = [field.name for field in task.fields() if not field.nullable]
+    wanted = [*_always_asked(params, required), *_asked_by_the_user(params)]
+    asked = [item for item in wanted if item.severity != "ignore"]
+    frame = _frame(rows, task, required)
+    results = iter(_validate(frame, [expectation for item in asked for expectation in item.expectations]))
+    checks = []
+    for item in asked:
+        found = [entry for _ in item.expectations for entry in next(results)["unexpected_index_list"]]
+        broken = sorted({int(entry["row"]) for entry in found})
+        checks.append(Check(item.name, item.severity, item.says, not broken, len(broken), 0, broken))
+    return rows.assign(text=rows["text"].fillna("")), checks
+
+
+def _always_asked(params: Params, required: list[str]) -> list[Asked]:
     from great_expectations import expectations as gxe
 
     present, kept = gxe.ExpectColumnValuesToNotBeNull, gxe.ExpectColumnValuesToNotMatchRegex
-    required = [field.name for field in task.fields() if not field.nullable]
     shortest, longest = params.min_characters, params.max_characters
-    wanted: list[tuple[str, str, str, list[Any]]] = [
-        (
-            "missing_text",
-            params.on_missing_text,
-            "the text is there",
-            [present(column="text")],
+    return [
+        Asked("missing_text", params.on_missing_text, "the text is there", [present(column="text")]),
+        Asked(
+            "missing_label", params.on_missing_label, "the label is there", [present(column=name) for name in required]
         ),
-        ("missing_label", params.on_missing_label, "the label is there", [present(column=name) for name in required]),
-        (
+        Asked(
             "text_length",
             params.on_text_length,
             f"the text has {shortest:,} to {longest:,} characters",
             [gxe.ExpectColumnValueLengthsToBeBetween(column="text", min_value=shortest, max_value=longest)],
         ),
-        (
+        Asked(
             "repeated_id",
             params.on_repeated_id,
             "no two rows have the same id",
             [gxe.ExpectColumnValuesToBeUnique(column="id")],
         ),
-        (
+        Asked(
             "control_characters",
             params.on_control_characters,
             "no control characters but tab and line ends",
             [kept(column="text", regex=_CONTROL)],
         ),
-        (
+        Asked(
             "replacement_characters",
             params.on_replacement_characters,
             "no character was lost in decoding (U+FFFD)",
             [kept(column="text", regex="\ufffd")],
         ),
     ]
+
+
+def _asked_by_the_user(params: Params) -> list[Asked]:
+    from great_expectations import expectations as gxe
+
+    wanted = []
     if params.labels:
         known = gxe.ExpectColumnValuesToBeInSet(column="stratum", value_set=params.labels)
         allowed = f"the label is one of the {len(params.labels)} allowed"
-        wanted.append(("unknown_label", params.on_unknown_label, allowed, [known]))
+        wanted.append(Asked("unknown_label", params.on_unknown_label, allowed, [known]))
     for own in params.patterns:
-        kind = gxe.ExpectColumnValuesToMatchRegex if own.must_match else kept
+        kind = gxe.ExpectColumnValuesToMatchRegex if own.must_match else gxe.ExpectColumnValuesToNotMatchRegex
         says = f"the text {'matches' if own.must_match else 'does not match'} {own.pattern}"
-        wanted.append((f"pattern:{own.name}", own.severity, says, [kind(column="text", regex=own.pattern)]))
+        wanted.append(Asked(f"pattern:{own.name}", own.severity, says, [kind(column="text", regex=own.pattern)]))
+    return wanted
 
+
+def _frame(rows: "pd.DataFrame", task: Task, required: list[str]) -> "pd.DataFrame":
+    """The rows as the expectations see them.
+
+    A blank text is an absent one, which the other expectations skip. Object strings: Arrow's would be matched by RE2,
+    which knows no look-around.
+    """
     import pandas as pd
 
-    # A blank text is an absent one, which the other expectations skip. Object strings: Arrow's would be matched by RE2,
-    # which knows no look-around.
     blank = rows["text"].fillna("").str.strip() == ""
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "row": rows.index,
             "id": rows["id"].astype(object),
@@ -75,13 +108,6 @@ def check_rows(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.Da
             "stratum": task.strata(rows).astype(object),
         }
     )
-    asked = [item for item in wanted if item[1] != "ignore"]
-    results = iter(_validate(frame, [expectation for *_, several in asked for expectation in several]))
-    checks = []
-    for name, severity, says, several in asked:
-        broken = sorted({int(entry["row"]) for _ in several for entry in next(results)["unexpected_index_list"]})
-        checks.append(Check(name, severity, says, not broken, len(broken), 0, broken))
-    return rows.assign(text=rows["text"].fillna("")), checks
 
 
 def check_labels(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":

@@ -68,16 +68,11 @@ def check_label_errors(rows: "pd.DataFrame", task: Task, params: Params) -> "tup
     names = task.label_set(judged)
     if len(names) < 2:
         return rows, []
-    from cleanlab.filter import find_label_issues
-
     targets = task.targets(judged, names)
     probability = _out_of_fold(judged["text"].tolist(), targets, params)
     chosen = task.choices(probability)
     accuracy = float((chosen == targets).mean())
-    wrong = find_label_issues(targets, probability, filter_by="both", n_jobs=1)
-    wrong &= (chosen != targets) & (probability.max(axis=1) >= params.label_error_confidence)
-    margin = probability.max(axis=1) - probability[np.arange(len(targets)), targets]
-    places = sorted(np.flatnonzero(wrong).tolist(), key=lambda place: (-margin[place], place))
+    places = _likely_wrong(targets, probability, chosen, params.label_error_confidence)
     trusted = accuracy >= _TRUSTED
     check = Check(
         "label_errors",
@@ -162,6 +157,16 @@ def _pairwise(given: list[list[str | None]]) -> list[dict[str, Any]]:
             }
         )
     return pairs
+
+
+def _likely_wrong(targets: np.ndarray, probability: np.ndarray, chosen: np.ndarray, confidence: float) -> list[int]:
+    """Rows whose label cleanlab doubts and for which another has at least that probability, the surest first."""
+    from cleanlab.filter import find_label_issues
+
+    wrong = find_label_issues(targets, probability, filter_by="both", n_jobs=1)
+    wrong &= (chosen != targets) & (probability.max(axis=1) >= confidence)
+    margin = probability.max(axis=1) - probability[np.arange(len(targets)), targets]
+    return sorted(np.flatnonzero(wrong).tolist(), key=lambda place: (-margin[place], place))
 
 
 def _out_of_fold(texts: list[str], targets: np.ndarray, params: Params) -> np.ndarray:

@@ -104,15 +104,26 @@ def evaluation(
             seed=params.seed,
             min_rows=params.min_slice_rows,
         ),
-        gate=judge(
-            params,
-            metric=task.metric,
-            shipped=figures[SHIPPED][task.metric],
-            trained=figures[TRAINED][task.metric],
-            baseline=(strongest, figures[strongest][task.metric]),
-            intervals={name: intervals[name][task.metric] for name in (SHIPPED, "gain", "drop")},
-            per_label=per_label,
-        ),
+        gate=_gate(params, task.metric, figures, intervals, strongest, per_label),
+    )
+
+
+def _gate(
+    params: Params,
+    metric: str,
+    figures: Figures,
+    intervals: Intervals,
+    baseline: str,
+    per_label: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    return judge(
+        params,
+        metric=metric,
+        shipped=figures[SHIPPED][metric],
+        trained=figures[TRAINED][metric],
+        baseline=(baseline, figures[baseline][metric]),
+        intervals={name: intervals[name][metric] for name in (SHIPPED, "gain", "drop")},
+        per_label=per_label,
     )
 
 

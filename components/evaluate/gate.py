@@ -52,17 +52,24 @@ def judge(
         ),
     ]
     not_judged = []
-    f1 = {label: figures["f1"] for label, figures in per_label.items() if figures["support"] >= params.min_support}
-    if f1:
-        weakest = min(f1, key=lambda label: f1[label])
-        meaning = (
-            f"F1 of the weakest label ({weakest}; of {len(f1)} with {params.min_support} test rows or more) is at least"
-        )
-        rules.append(_rule("min_label_f1", meaning, f1[weakest], params.min_label_f1, True, None))
+    if of_labels := _label_rule(params, per_label):
+        rules.append(of_labels)
     else:
         not_judged.append({"rule": "min_label_f1", "reason": f"no label has {params.min_support} test rows"})
     passed = all(rule["passed"] for rule in rules)
     return {"passed": passed, "rules": rules, "not_judged": not_judged, "summary": _summary(rules, metric)}
+
+
+def _label_rule(params: Params, per_label: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:
+    """The rule on the weakest label; None where no label has rows enough."""
+    f1 = {label: figures["f1"] for label, figures in per_label.items() if figures["support"] >= params.min_support}
+    if not f1:
+        return None
+    weakest = min(f1, key=lambda label: f1[label])
+    meaning = (
+        f"F1 of the weakest label ({weakest}; of {len(f1)} with {params.min_support} test rows or more) is at least"
+    )
+    return _rule("min_label_f1", meaning, f1[weakest], params.min_label_f1, True, None)
 
 
 def _rule(

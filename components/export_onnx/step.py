@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fineline.pretrained import loading
 from fineline.pretrained.models import model_folder
 from fineline.process.errors import GateRejected, UsageError
 from fineline.rows.dataset import read_splits
-from fineline.tasks import get_task
+from fineline.tasks import Task, get_task
 from fineline.tracking.journal import go_on
 
 _DIGITS = 7  # of differences of logits; fp32 carries no more
@@ -45,42 +46,19 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     with folders.output(onnx) as folder:
         graph.export(trained, task, names, params.opset, folder)
         shutil.copyfile(model / TOKENIZER, folder / TOKENIZER)
-        description: dict[str, Any] = {
-            "task": task.name,
-            "labels": config["labels"],
-            "max_length": config["max_length"],
-            "temperature": 1.0,
-            "precision": "fp32",
-            "inputs": names,
-            "pad_token_id": tokenizer.pad_token_id,
-            "windowing": None,
-            "thresholds": None,
-        }
+        description = _description(config, names, tokenizer.pad_token_id)
         folders.write_json(folder / CONFIG, description)
         bundle = open_bundle(folder)
-        differences = parity.compare(task, expected, parity.bundle_answers(bundle, texts))
-        _gate(params, differences, len(texts))
+        proof = _proof(params, task, expected, parity.bundle_answers(bundle, texts), chosen)
         description |= {"golden": golden(bundle), "golden_tolerance": params.golden_tolerance}
         folders.write_json(folder / CONFIG, description)
-        lengths = [len(tokens) for tokens in expected[0]]
-        folders.write_json(
-            folder / "parity.json",
-            {
-                **differences,
-                "max_difference": round(differences["max_difference"], _DIGITS),
-                "bound": params.max_difference,
-                "texts": {"all": len(texts), **{name: len(part) for name, part in chosen.items()}},
-                "tokens": {"shortest": min(lengths), "longest": max(lengths), "lengths": len(set(lengths))},
-            },
-        )
+        folders.write_json(folder / "parity.json", proof)
         figures = {
-            "max_difference": round(differences["max_difference"], _DIGITS),
+            "max_difference": proof["max_difference"],
             "texts": len(texts),
             "bytes": sum(path.stat().st_size for path in model_files(folder)),
         }
-        # Only written to the journal: evaluate sends it, and no tracking server is needed here.
-        if (journal := go_on(model, folder)).started:
-            journal.metrics({f"export_onnx.{name}": value for name, value in figures.items()})
+        _track(model, folder, figures)
         folders.write_manifest(
             folder,
             step="export_onnx",
@@ -89,11 +67,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
             inputs={"model": model, "splits": splits},
             figures=figures,
         )
-    return (
-        f"fp32 ONNX, {figures['bytes'] / 1e6:.1f} MB; logits differ from PyTorch by {figures['max_difference']:.1e} at most "
-        f"(bound {params.max_difference:g}) and every prediction is equal, on {len(texts)} texts of {min(lengths)} to "
-        f"{max(lengths)} tokens, alone and padded"
-    )
+    return _summary(figures, proof)
 
 
 def _config(model: Path) -> dict[str, Any]:
@@ -103,6 +77,40 @@ def _config(model: Path) -> dict[str, Any]:
         raise UsageError(f"{model} is a {manifest.kind}, not a trained model", "give the output of train to --model")
     model_folder(str(model.absolute()))
     return json.loads((model / "model.json").read_text(encoding="utf-8"))
+
+
+def _description(config: Mapping[str, Any], inputs: Sequence[str], pad_token_id: int) -> dict[str, Any]:
+    """bundle.json of the exported model, without its golden answers, which it has still to give."""
+    return {
+        "task": config["task"],
+        "labels": config["labels"],
+        "max_length": config["max_length"],
+        "temperature": 1.0,
+        "precision": "fp32",
+        "inputs": inputs,
+        "pad_token_id": pad_token_id,
+        "windowing": None,
+        "thresholds": None,
+    }
+
+
+def _proof(
+    params: Params, task: Task, expected: Any, found: Any, chosen: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """parity.json: how the answers `found` differ from those `expected` on the texts `chosen`, by the pool they come from.
+
+    Raises GateRejected where they differ by more than is allowed.
+    """
+    differences = parity.compare(task, expected, found)
+    lengths = [len(tokens) for tokens in expected[0]]
+    _gate(params, differences, len(lengths))
+    return {
+        **differences,
+        "max_difference": round(differences["max_difference"], _DIGITS),
+        "bound": params.max_difference,
+        "texts": {"all": len(lengths), **{name: len(part) for name, part in chosen.items()}},
+        "tokens": {"shortest": min(lengths), "longest": max(lengths), "lengths": len(set(lengths))},
+    }
 
 
 def _gate(params: Params, differences: dict[str, Any], texts: int) -> None:
@@ -118,3 +126,17 @@ def _gate(params: Params, differences: dict[str, Any], texts: int) -> None:
             f"(bound {params.max_difference:g}), {changed['alone']} of {texts} predictions alone and {changed['padded']} padded",
             "try another export_onnx.opset; raise export_onnx.max_difference only for logits that are themselves large",
         )
+
+
+def _track(model: Path, folder: Path, figures: Mapping[str, float]) -> None:
+    """Figures for the run that train began, in the journal only: evaluate sends them, and no server is needed here."""
+    if (journal := go_on(model, folder)).started:
+        journal.metrics({f"export_onnx.{name}": value for name, value in figures.items()})
+
+
+def _summary(figures: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
+    return (
+        f"fp32 ONNX, {figures['bytes'] / 1e6:.1f} MB; logits differ from PyTorch by {figures['max_difference']:.1e} at most "
+        f"(bound {proof['bound']:g}) and every prediction is equal, on {figures['texts']} texts of "
+        f"{proof['tokens']['shortest']} to {proof['tokens']['longest']} tokens, alone and padded"
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from components.monitor import drift as drifting
 from components.monitor import page, recent
 from components.monitor.params import Params
+from components.monitor.recent import Recent
 from fineline.artifacts import folders
 from fineline.bundles import reference
 from fineline.bundles.bundle import open_bundle
@@ -31,49 +32,13 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
     if manifest.kind != "bundle":
         raise UsageError(f"{bundle} is a {manifest.kind}, not a bundle", "give the output of quantize to --bundle")
     kept = reference.read(bundle)
-    columns = [str(name).removeprefix(SLICE) for name in kept.rows if str(name).startswith(SLICE)]
-    found = recent.read(params, columns)
-    texts = found.rows["text"].tolist()
-    content: dict[str, Any] = {
-        "rows": len(texts),
-        "reference_rows": len(kept.rows),
-        "read": found.read,
-        "empty": found.empty,
-        "bad": found.bad,
-        "first_bad": found.first_bad,
-        "answers": params.predictions,
-        "version": found.version,
-        "columns_not_in_source": [name for name in columns if name not in found.rows],
-        "texts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-    }
+    found = recent.read(params, _slice_columns(kept))
+    content = _what_was_read(params, kept, found)
     with folders.output(drift) as folder:
-        if min(len(texts), len(kept.rows)) < params.min_rows:
-            reason = f"{len(texts):,} recent and {len(kept.rows):,} rows of the reference, {params.min_rows:,} of each needed"
-            content |= {"verdict": drifting.TOO_FEW, "reason": reason, "tests": []}
-            html = page.render(content)
+        if min(len(found.rows), len(kept.rows)) < params.min_rows:
+            html = _too_few(params, content)
         else:
-            opened = open_bundle(bundle, threads=1)
-            slices = found.rows[[name for name in columns if name in found.rows]]
-            now = reference.features(opened, texts, slices, what="monitor")
-            if params.predictions == "logged":
-                now, content["agreement"] = _as_logged(now, found.rows)
-            findings = drifting.compare(params, kept, now)
-            content["verdict"], content["reason"] = drifting.verdict(params, findings.tests)
-            content["tests"] = findings.tests
-            content["tokens"] = [
-                {
-                    "token": opened.tokenizer.id_to_token(token),
-                    "p": float(f"{p:.3g}"),
-                    "difference": round(difference, 6),
-                }
-                for token, p, difference in findings.tokens[:30]
-            ]
-            content["labels"] = {
-                label: [round(float((part.rows["label"] == label).mean()), 6) for part in (kept, now)]
-                for label in opened.labels
-            }
-            order = np.argsort(-findings.unlike, kind="stable")[:10]
-            html = page.render(content, kept, now, [texts[i] for i in order])
+            html = _compared(params, bundle, kept, found, content)
         folders.write_json(folder / DRIFT, content)
         (folder / folders.REPORT).write_text(html, encoding="utf-8")
         folders.write_manifest(
@@ -82,18 +47,82 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
             kind="drift",
             params=params.recorded(),
             inputs={"bundle": bundle},
-            figures={
-                "verdict": content["verdict"],
-                "drifted": content["verdict"] == drifting.DRIFT,
-                "enough": content["verdict"] != drifting.TOO_FEW,
-                "p": min((test["adjusted"] for test in content["tests"]), default=1.0),
-                "effect": max((test["effect"] for test in content["tests"] if not test["slice"]), default=0.0),
-                "rows": len(texts),
-                "reason": content["reason"],
-                "texts_sha256": content["texts_sha256"],
-            },
+            figures=_figures(content),
         )
     return f"{content['verdict']}: {content['reason']}"
+
+
+def _slice_columns(kept: Features) -> list[str]:
+    """The columns by which the reference tells rows apart."""
+    return [str(name).removeprefix(SLICE) for name in kept.rows if str(name).startswith(SLICE)]
+
+
+def _what_was_read(params: Params, kept: Features, found: Recent) -> dict[str, Any]:
+    """What drift.json says of the rows, before anything is compared."""
+    texts = found.rows["text"].tolist()
+    return {
+        "rows": len(texts),
+        "reference_rows": len(kept.rows),
+        "read": found.read,
+        "empty": found.empty,
+        "bad": found.bad,
+        "first_bad": found.first_bad,
+        "answers": params.predictions,
+        "version": found.version,
+        "columns_not_in_source": [name for name in _slice_columns(kept) if name not in found.rows],
+        "texts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+    }
+
+
+def _too_few(params: Params, content: dict[str, Any]) -> str:
+    """Adds to `content` that nothing can be said; gives the page."""
+    rows, needed = (
+        f"{content['rows']:,} recent and {content['reference_rows']:,} rows of the reference",
+        params.min_rows,
+    )
+    content |= {"verdict": drifting.TOO_FEW, "reason": f"{rows}, {needed:,} of each needed", "tests": []}
+    return page.render(content)
+
+
+def _compared(params: Params, bundle: Path, kept: Features, found: Recent, content: dict[str, Any]) -> str:
+    """Adds to `content` how the recent rows differ from the reference, and the verdict; gives the page."""
+    opened = open_bundle(bundle, threads=1)
+    texts = found.rows["text"].tolist()
+    slices = found.rows[[name for name in _slice_columns(kept) if name in found.rows]]
+    now = reference.features(opened, texts, slices, what="monitor")
+    if params.predictions == "logged":
+        now, content["agreement"] = _as_logged(now, found.rows)
+    findings = drifting.compare(params, kept, now)
+    content["verdict"], content["reason"] = drifting.verdict(params, findings.tests)
+    content["tests"] = findings.tests
+    content["tokens"] = [
+        {
+            "token": opened.tokenizer.id_to_token(token),
+            "p": float(f"{p:.3g}"),
+            "difference": round(difference, 6),
+        }
+        for token, p, difference in findings.tokens[:30]
+    ]
+    content["labels"] = {
+        label: [round(float((part.rows["label"] == label).mean()), 6) for part in (kept, now)]
+        for label in opened.labels
+    }
+    order = np.argsort(-findings.unlike, kind="stable")[:10]
+    return page.render(content, kept, now, [texts[i] for i in order])
+
+
+def _figures(content: dict[str, Any]) -> dict[str, Any]:
+    """The main figures, for the manifest."""
+    return {
+        "verdict": content["verdict"],
+        "drifted": content["verdict"] == drifting.DRIFT,
+        "enough": content["verdict"] != drifting.TOO_FEW,
+        "p": min((test["adjusted"] for test in content["tests"]), default=1.0),
+        "effect": max((test["effect"] for test in content["tests"] if not test["slice"]), default=0.0),
+        "rows": content["rows"],
+        "reason": content["reason"],
+        "texts_sha256": content["texts_sha256"],
+    }
 
 
 def _as_logged(computed: Features, rows: "pd.DataFrame") -> tuple[Features, float]:

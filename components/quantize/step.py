@@ -1,5 +1,6 @@
 """quantize: candidates of lower precision, each judged on the whole validation split, and the one that ships."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from fineline.bundles import reference
 from fineline.bundles.bundle import CONFIG, TOKENIZER, golden, model_files, open_bundle
 from fineline.process.errors import UsageError
 from fineline.rows.dataset import chosen_columns, read_splits
-from fineline.tasks import get_task
+from fineline.tasks import Task, get_task
 from fineline.tracking.journal import go_on
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ _AS_FAST = 1.1  # latencies within 10 % count as one: runs of the same graph dif
 _REASONS_SHOWN = 3
 _DIGITS = 6
 _REFERENCE_SEED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The candidate `name` ships for `reason`, of those `found`; `times` has the speed of each, `skipped` why others are none."""
+
+    name: str
+    reason: str
+    found: Mapping[str, Candidate]
+    skipped: Mapping[str, str]
+    times: Mapping[str, Mapping[str, float]]
+
+    @property
+    def chosen(self) -> Candidate:
+        return self.found[self.name]
 
 
 def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
@@ -44,65 +60,17 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
     with folders.output(bundle) as folder:
         work = folder / "candidates"
         work.mkdir()
-        found, skipped = candidates.find(params, onnx, texts, targets, work)
-        times = speed.measure(
-            {name: candidate.bundle for name, candidate in found.items()},
-            speed.spread(texts, params.speed_texts),
-            params.speed_rounds,
-            params.batch_size,
-        )
-        name, reason = choose(
-            params.select,
-            {name: candidate.figures for name, candidate in found.items()},
-            {name: measured["p50_ms"] for name, measured in times.items()},
-        )
-        chosen = found[name]
-        temperature = _temperature(chosen, targets) if params.calibrate else 1.0
-        calibrated = task.metrics(targets, task.probabilities(chosen.logits, temperature), labels)
-        _ship(chosen, temperature, params, folder)
-        if len(held_out):
-            kept = reference.features(
-                open_bundle(folder, threads=1),
-                held_out["text"].tolist(),
-                held_out[columns],
-                "reference",
-            )
-            reference.write(kept, folder)
+        choice = _choice(params, onnx, texts, targets, work)
+        temperature = _temperature(choice.chosen, targets) if params.calibrate else 1.0
+        calibrated = task.metrics(targets, task.probabilities(choice.chosen.logits, temperature), labels)
+        _ship(choice.chosen, temperature, params, folder)
+        _write_reference(held_out, columns, folder)
         shutil.rmtree(work)
-        folders.write_json(
-            folder / "quantize.json",
-            {
-                "chosen": name,
-                "reason": reason,
-                "select": params.select,
-                "rows": len(texts),
-                "candidates": {name: candidate.figures for name, candidate in found.items()},
-                "skipped": skipped,
-                "temperature": temperature,
-                "calibrated": {figure: round(value, _DIGITS) for figure, value in calibrated.items()},
-            },
-        )
-        measured = {
-            **times[name],
-            "candidates": times,
-            "texts": min(len(texts), params.speed_texts),
-            "rounds": params.speed_rounds,
-            "batch_size": params.batch_size,
-            "threads": params.threads,
-            **speed.machine(),
-        }
-        folders.write_json(folder / folders.MEASUREMENTS, measured)
-        figures = {
-            "chosen": name,
-            "reason": reason,
-            "precision": chosen.figures["precision"],
-            "bytes": chosen.figures["bytes"],
-            task.metric: chosen.figures["metrics"][task.metric],
-            "metric_drop": chosen.figures["metric_drop"],
-            "changed_share": chosen.figures["changed_share"],
-            "temperature": temperature,
-        }
-        _track(onnx, folder, figures, times[name])
+        account = _account(choice, params, len(texts), temperature, calibrated)
+        folders.write_json(folder / "quantize.json", account)
+        folders.write_json(folder / folders.MEASUREMENTS, _measurements(choice, params, len(texts)))
+        figures = _figures(choice, task, temperature)
+        _track(onnx, folder, figures, choice.times[choice.name])
         folders.write_manifest(
             folder,
             step="quantize",
@@ -111,12 +79,7 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
             inputs={"onnx": onnx, "splits": splits},
             figures=figures,
         )
-    fp32 = found[FP32].figures
-    return (
-        f"{reason}; {chosen.figures['bytes'] / 1e6:.1f} MB (fp32 {fp32['bytes'] / 1e6:.1f}), "
-        f"{times[name]['p50_ms']:.2f} ms for one text (fp32 {times[FP32]['p50_ms']:.2f}), validation {task.metric} "
-        f"{figures[task.metric]:.4f} (fp32 {fp32['metrics'][task.metric]:.4f})"
-    )
+    return _summary(choice, task)
 
 
 def choose(select: str, figures: Mapping[str, Mapping[str, Any]], latencies: Mapping[str, float]) -> tuple[str, str]:
@@ -140,6 +103,23 @@ def choose(select: str, figures: Mapping[str, Mapping[str, Any]], latencies: Map
     if refused:
         return chosen, f"{chosen} ships: nothing else stays inside the margins ({why})"
     return chosen, f"{chosen} ships: there is no other candidate"
+
+
+def _choice(params: Params, onnx: Path, texts: Sequence[str], targets: np.ndarray, work: Path) -> Choice:
+    """Makes the candidates in the empty folder `work`, judges and times them, and chooses."""
+    found, skipped = candidates.find(params, onnx, texts, targets, work)
+    times = speed.measure(
+        {name: candidate.bundle for name, candidate in found.items()},
+        speed.spread(texts, params.speed_texts),
+        params.speed_rounds,
+        params.batch_size,
+    )
+    name, reason = choose(
+        params.select,
+        {name: candidate.figures for name, candidate in found.items()},
+        {name: measured["p50_ms"] for name, measured in times.items()},
+    )
+    return Choice(name, reason, found, skipped, times)
 
 
 def _config(onnx: Path, splits: Path) -> dict[str, Any]:
@@ -186,6 +166,66 @@ def _ship(chosen: Candidate, temperature: float, params: Params, folder: Path) -
         config["golden_tolerance"] = params.golden_tolerance
     folders.write_json(folder / CONFIG, config)
     folders.write_json(folder / CONFIG, {**config, "golden": golden(open_bundle(folder, params.threads))})
+
+
+def _write_reference(rows: "pd.DataFrame", columns: Sequence[str], folder: Path) -> None:
+    """What the bundle in `folder` makes of `rows`, kept in it; nothing where there are none."""
+    if len(rows):
+        shipped = open_bundle(folder, threads=1)
+        reference.write(reference.features(shipped, rows["text"].tolist(), rows[columns], "reference"), folder)
+
+
+def _account(
+    choice: Choice, params: Params, rows: int, temperature: float, calibrated: Mapping[str, float]
+) -> dict[str, Any]:
+    """quantize.json: what was tried, how good each is on the `rows` validation rows, and what was chosen why."""
+    return {
+        "chosen": choice.name,
+        "reason": choice.reason,
+        "select": params.select,
+        "rows": rows,
+        "candidates": {name: candidate.figures for name, candidate in choice.found.items()},
+        "skipped": choice.skipped,
+        "temperature": temperature,
+        "calibrated": {figure: round(value, _DIGITS) for figure, value in calibrated.items()},
+    }
+
+
+def _measurements(choice: Choice, params: Params, texts: int) -> dict[str, Any]:
+    """How fast each candidate is, and on what that was measured."""
+    return {
+        **choice.times[choice.name],
+        "candidates": choice.times,
+        "texts": min(texts, params.speed_texts),
+        "rounds": params.speed_rounds,
+        "batch_size": params.batch_size,
+        "threads": params.threads,
+        **speed.machine(),
+    }
+
+
+def _figures(choice: Choice, task: Task, temperature: float) -> dict[str, Any]:
+    """The main figures, for the manifest."""
+    figures = choice.chosen.figures
+    return {
+        "chosen": choice.name,
+        "reason": choice.reason,
+        "precision": figures["precision"],
+        "bytes": figures["bytes"],
+        task.metric: figures["metrics"][task.metric],
+        "metric_drop": figures["metric_drop"],
+        "changed_share": figures["changed_share"],
+        "temperature": temperature,
+    }
+
+
+def _summary(choice: Choice, task: Task) -> str:
+    chosen, fp32 = choice.chosen.figures, choice.found[FP32].figures
+    return (
+        f"{choice.reason}; {chosen['bytes'] / 1e6:.1f} MB (fp32 {fp32['bytes'] / 1e6:.1f}), "
+        f"{choice.times[choice.name]['p50_ms']:.2f} ms for one text (fp32 {choice.times[FP32]['p50_ms']:.2f}), "
+        f"validation {task.metric} {chosen['metrics'][task.metric]:.4f} (fp32 {fp32['metrics'][task.metric]:.4f})"
+    )
 
 
 def _shortened(violations: Sequence[str]) -> str:

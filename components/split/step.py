@@ -63,13 +63,10 @@ def divide(
     """
     is_test = rows["split"].eq("test").to_numpy() if "split" in rows else np.zeros(len(rows), dtype=bool)
     test, rest = rows[is_test], rows[~is_test]
-    train_share = 1 - params.validation_share - params.test_share
+    leaked: dict[str, Any] = {}
     if is_test.any():
-        names: tuple[str, ...] = SPLITS[:2]
-        shares = [train_share / (1 - params.test_share), params.validation_share / (1 - params.test_share)]
         leaked = leaks_into(rest, test, params.near_duplicate_threshold, params.use_group, fold)
-    else:
-        names, shares, leaked = SPLITS, [train_share, params.validation_share, params.test_share], {}
+    names, shares = _asked(params, bool(is_test.any()))
     rest = rest[~rest["id"].isin(list(leaked))].reset_index(drop=True)
     if rest.empty:
         raise DataRejected(
@@ -106,6 +103,15 @@ def divide(
         times = {name: timestamps(parts[name]) for name in names}
         account["time"] = {name: {"oldest": str(t.min()), "newest": str(t.max())} for name, t in times.items()}
     return parts, account
+
+
+def _asked(params: Params, predefined_test: bool) -> tuple[tuple[str, ...], list[float]]:
+    """The splits to fill, and the share of the rows for each; the shares sum to 1."""
+    train_share = 1 - params.validation_share - params.test_share
+    if predefined_test:
+        rest = 1 - params.test_share
+        return SPLITS[:2], [train_share / rest, params.validation_share / rest]
+    return SPLITS, [train_share, params.validation_share, params.test_share]
 
 
 def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:

@@ -10,10 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import ranks, warm_start
+from components.train.fitting import encode
+from components.train.plan import Plan
+from components.train.warm_start import Origin
+from fineline.process.errors import UsageError
 from fineline.process.progress import progress
 
 FISHER = "fisher.safetensors"
@@ -67,6 +72,32 @@ def relabelled(found: Tensors, layer: str, before: Sequence[str], labels: Sequen
         **found,
         **{name: warm_start.carried(value, before, labels, new[name]) for name, value in parts.items()},
     }
+
+
+def consolidation(plan: Plan, origin: Origin, model: Any, tokenizer: Any, work: Path) -> TrainerCallback | None:
+    """What holds the weights of `model` that `origin` needs for the rows it has seen; None where nothing is to be held.
+
+    The Fisher information is kept in `work`. Raises UsageError for an origin without a head.
+    """
+    params = plan.params
+    if not params.ewc_lambda or not origin.warm:
+        return None
+    if not origin.labels:
+        raise UsageError(
+            f"train.ewc_lambda: {origin.name} has no head, so nothing says which weights it needs",
+            "give init_from a trained classifier, or set ewc_lambda: 0",
+        )
+    before = plan.task.load_model(origin.folder, origin.labels)
+    texts = plan.examples.held
+
+    def compute() -> Tensors:
+        encoded = encode(tokenizer, texts, np.zeros(len(texts), dtype=np.int64), params.max_length)
+        on_device = before.to("cuda" if torch.cuda.is_available() else "cpu")
+        return fisher(on_device, encoded, plan.task.collator(tokenizer), params.seed)
+
+    found = kept(work / FISHER, compute)
+    found = relabelled(found, warm_start.output_layer(before), origin.labels, plan.labels)
+    return Consolidation(model, found, params.ewc_lambda)
 
 
 class Consolidation(TrainerCallback):

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from components.train import checkpoints, network, ranks
 from components.train.callbacks import Checks, Progress, RowOrder, Tracking
 from components.train.evaluations import patience_is_over
 from components.train.params import Params
+from components.train.plan import Plan
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
 from fineline.process.errors import Preempted, ResourceError
@@ -36,18 +37,10 @@ def quiet() -> None:
 
 
 def fit(
-    *,
-    task: Task,
+    plan: Plan,
     model: Any,
     tokenizer: Any,
-    texts: Mapping[str, Sequence[str]],
-    targets: Mapping[str, np.ndarray],
-    labels: Sequence[str],
-    params: Params,
-    metric: str,
-    arithmetic: str,
     work: WorkFolder,
-    resumable: bool,
     journal: Journal | None,
     consolidation: TrainerCallback | None,
 ) -> Any:
@@ -56,21 +49,22 @@ def fit(
     Raises Preempted after SIGTERM, UsageError when the training diverges, ResourceError when what it needs of the
     checkpoints could not be written. Only the first process has a `journal`.
     """
-    saving = Saving(work.path, params.save_minutes, resumable, work.check)
-    loss = _loss(task, params, targets["train"], len(labels))
+    params, task = plan.params, plan.task
+    saving = Saving(work.path, params.save_minutes, work.kept, work.check)
+    loss = _loss(plan)
     trainer = Trainer(
         model=model,
-        args=_arguments(params, metric, arithmetic, work.path),
-        train_dataset=encode(tokenizer, texts["train"], targets["train"], params.max_length),
-        eval_dataset=encode(tokenizer, texts["validation"], targets["validation"], params.max_length),
+        args=_arguments(plan, work.path),
+        train_dataset=_encoded(plan, "train", tokenizer),
+        eval_dataset=_encoded(plan, "validation", tokenizer),
         data_collator=task.collator(tokenizer),
         compute_loss_func=loss,
-        compute_metrics=_metrics(task, labels, loss),
+        compute_metrics=_metrics(task, plan.labels, loss),
         callbacks=[
             RowOrder(),
             saving,
             Checks(params.early_stopping_patience),
-            Progress(len(texts["train"])),
+            Progress(len(plan.examples.texts["train"])),
             *([Tracking(journal, params.logging_steps)] if journal else []),
             *([consolidation] if consolidation else []),
         ],
@@ -81,7 +75,7 @@ def fit(
         with saving:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         if saving.asked:
-            raise _preempted(trainer.state, resumable)
+            raise _preempted(trainer.state, work.kept)
         if ranks.first():
             _require(work.path, trainer.state)
     return trainer.model
@@ -97,7 +91,8 @@ def best(task: Task, model: Any, work: Path, labels: Sequence[str]) -> tuple[Any
     return network.load_best(task, model, checkpoint, labels), state
 
 
-def _arguments(params: Params, metric: str, arithmetic: str, work: Path) -> TrainingArguments:
+def _arguments(plan: Plan, work: Path) -> TrainingArguments:
+    params = plan.params
     gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),
@@ -113,13 +108,13 @@ def _arguments(params: Params, metric: str, arithmetic: str, work: Path) -> Trai
         warmup_steps=params.warmup_share,  # a number below 1 is a share of all steps
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
-        bf16=arithmetic == "bf16",
-        fp16=arithmetic == "fp16",
+        bf16=plan.precision == "bf16",
+        fp16=plan.precision == "fp16",
         activation_checkpointing=params.gradient_checkpointing,
         eval_strategy="epoch",
         save_strategy="no",  # Saving does it
-        metric_for_best_model=metric,
-        greater_is_better=metric not in SMALLER_IS_BETTER,
+        metric_for_best_model=plan.metric,
+        greater_is_better=plan.metric not in SMALLER_IS_BETTER,
         logging_strategy="steps",
         logging_steps=1,  # a checkpoint inside a longer window would lose the window's loss
         logging_nan_inf_filter=False,
@@ -144,9 +139,15 @@ def encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length
     ]
 
 
-def _loss(task: Task, params: Params, targets: np.ndarray, classes: int) -> Callable[..., Any]:
-    weights = task.class_weights(targets, classes) if params.class_weights == "balanced" else None
-    return task.loss(params.label_smoothing, weights)
+def _encoded(plan: Plan, split: str, tokenizer: Any) -> list[dict[str, Any]]:
+    return encode(tokenizer, plan.examples.texts[split], plan.examples.targets[split], plan.params.max_length)
+
+
+def _loss(plan: Plan) -> Callable[..., Any]:
+    weights = None
+    if plan.params.class_weights == "balanced":
+        weights = plan.task.class_weights(plan.examples.targets["train"], len(plan.labels))
+    return plan.task.loss(plan.params.label_smoothing, weights)
 
 
 def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:

@@ -1,27 +1,42 @@
 """Fine-tuning: checks before any work, the Trainer, the best checkpoint as a plain Hugging Face folder, its MLflow run."""
 
 import contextlib
-import hashlib
+import dataclasses
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.train import curves, lineage, precision, ranks, replay, warm_start
+from components.train import curves, examples, lineage, precision, ranks, warm_start
 from components.train.checkpoints import key
+from components.train.examples import Data
 from components.train.params import Params
+from components.train.plan import Plan
 from components.train.resources import exhaustion_explained
 from components.train.warm_start import Origin
 from components.train.work_folder import WorkFolder, opened
 from fineline.artifacts import folders
-from fineline.process.errors import DataRejected, UsageError
-from fineline.rows import dataset
-from fineline.tasks import Task, get_task
+from fineline.process.errors import UsageError
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal
+
+Files = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The best `model`, plain, with its `tokenizer`; the Trainer's last `state`; the log entry of the `best` evaluation and
+    its epoch; how many `parameters` the model has, and how many of them were trained."""
+
+    model: Any
+    tokenizer: Any
+    state: Any
+    best: dict[str, Any]
+    best_epoch: int
+    parameters: int
+    parameters_trained: int
 
 
 def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None = None) -> str:
@@ -30,111 +45,39 @@ def run(*, params: Params, splits: Path, model: Path, checkpoints: Path | None =
     Of several processes (torchrun) all train; the first alone writes and gives the line, the others give ''.
     """
     ranks.check()
-    data = folders.verify(splits)
-    task = get_task(data.task)
-    rows = dataset.read_splits(splits)
-    labels = task.label_set(rows["train"])
-    if len(labels) == 1:
-        raise DataRejected(f"all training rows have the label {labels[0]}", "add rows of a second label")
-    targets = {name: task.targets(part, labels) for name, part in rows.items()}
-    metric = _metric(task, params, targets["validation"], labels)
+    data = examples.read(splits)
+    metric = _metric(data, params)
     arithmetic = precision.resolve(params.precision)
     connection.tracking_uri()  # refuses a wrong one now, not after the training
 
-    with ranks.together(), exhaustion_explained(params), warm_start.origin(params, data.task) as origin:
+    with ranks.together(), exhaustion_explained(params), warm_start.origin(params, data.task.name) as origin:
         from components.train import fitting, network
-        from components.train.evaluations import evaluations, steps_per_epoch
 
         fitting.quiet()
-        old = replay.seen(rows["train"], origin.seen or frozenset())
-        chosen = replay.replayed(old, params.replay_share, params.seed)
-        tested = replay.seen(rows["test"], origin.seen or frozenset())
-        began = _beginning(origin, labels, old, chosen, tested)
-        all_texts = rows["train"]["text"].to_numpy()
-        held = all_texts[old if old.any() else ~old].tolist()
-        texts = {"train": all_texts[chosen].tolist(), "validation": rows["validation"]["text"].tolist()}
-        targets["train"] = targets["train"][chosen]
-        pretrained = {
-            str(path.relative_to(origin.folder)): {"sha256": folders.sha256_file(path)}
-            for path in _files_that_count(origin.folder)
-        }
-        identity = key(
-            splits=data.digest,
-            params=params.recorded(),
-            pretrained=pretrained,
-            precision=arithmetic,
-            devices=ranks.devices(),
-            rows=hashlib.sha256(np.packbits([old, chosen]).tobytes()).hexdigest(),
-        )
-        with _places(identity, checkpoints, model) as (work, folder):
-            tokenizer = network.load_tokenizer(origin.folder, params.max_length)
-            with _recorded(work, data, params) as journal:
-                adapted = network.build(task, origin, tokenizer, labels, params)
-                total, trained = network.parameters(adapted)
-                fitted = fitting.fit(
-                    task=task,
-                    model=adapted,
-                    tokenizer=tokenizer,
-                    texts=texts,
-                    targets=targets,
-                    labels=labels,
-                    params=params,
-                    metric=metric,
-                    arithmetic=arithmetic,
-                    work=work,
-                    resumable=checkpoints is not None,
-                    journal=journal,
-                    consolidation=_consolidation(task, origin, adapted, tokenizer, held, labels, params, work.path),
-                )
-                if journal is None:
-                    return ""
-                best, state = fitting.best(task, fitted, work.path, labels)
-                network.save(best, tokenizer, folder)
-                description = {
-                    "task": task.name,
-                    "labels": labels,
-                    "max_length": params.max_length,
-                    "precision": arithmetic,
-                }
-                folders.write_json(folder / "model.json", description)
-                curves.write_csv(state.log_history, params.logging_steps, steps_per_epoch(state), folder / "curves.csv")
-                figures = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
-                best_epoch = figures["step"] // steps_per_epoch(state)
-                journal.flush()
-                manifest = folders.write_manifest(
-                    folder,
-                    step="train",
-                    kind="model",
-                    params=params.recorded(),
-                    inputs={"splits": splits},
-                    run_id=journal.run_id,
-                    figures={
-                        **curves.validation(figures),
-                        "metric": metric,
-                        "best_epoch": best_epoch,
-                        "epochs": len(evaluations(state)),
-                        "steps": state.global_step,
-                        "devices": ranks.devices(),
-                        "labels": len(labels),
-                        "train_rows": len(texts["train"]),
-                        "validation_rows": len(texts["validation"]),
-                        "parameters": total,
-                        "parameters_trained": trained,
-                        "precision": arithmetic,
-                        "init": "warm" if origin.warm else "pretrained",
-                        "pretrained": folders.digest_of(pretrained),
-                        **began,
-                    },
-                )
-                journal.tags({"fineline.digest.train": manifest.digest})
-                if origin.warm:
-                    journal.tags({"fineline.init_from": origin.name})
-                if params.log_model:
-                    warm_start.log(folder, manifest, journal.run_id)
-            shutil.copyfile(journal.path, folder / folders.EVENTS)
+        chosen = examples.choose(data, origin, params)
+        plan = Plan(params, data.task, data.labels, chosen, metric, arithmetic)
+        pretrained = _files_that_count(origin.folder)
+        tokenizer = network.load_tokenizer(origin.folder, params.max_length)
+        places = _places(_identity(plan, data, pretrained), checkpoints, model)
+        with places as (work, folder), _recorded(work, folder, data, params) as journal:
+            trained = _train(plan, origin, tokenizer, work, journal)
+            if trained is None or journal is None:
+                return ""
+            _write_model(plan, trained, folder)
+            journal.flush()
+            manifest = folders.write_manifest(
+                folder,
+                step="train",
+                kind="model",
+                params=params.recorded(),
+                inputs={"splits": splits},
+                run_id=journal.run_id,
+                figures=_figures(plan, origin, pretrained, trained),
+            )
+            _track(journal, manifest, origin, params, folder)
     return (
-        f"validation {metric} {figures[f'eval_{metric}']:.4f} after epoch {best_epoch} of {params.epochs}, "
-        f"{trained:,} of {total:,} parameters trained in {arithmetic}"
+        f"validation {metric} {trained.best[f'eval_{metric}']:.4f} after epoch {trained.best_epoch} of {params.epochs}, "
+        f"{trained.parameters_trained:,} of {trained.parameters:,} parameters trained in {arithmetic}"
     )
 
 
@@ -146,7 +89,7 @@ def _places(identity: str, checkpoints: Path | None, model: Path) -> Iterator[tu
             path := ranks.from_first(None)
         ) is None:  # the first waits, and says so each second: no answer would be an end
             pass
-        yield WorkFolder(path), model
+        yield WorkFolder(path, kept=checkpoints is not None), model
         return
     with (
         opened(identity, checkpoints, waiting=lambda: ranks.from_first(None)) as work,
@@ -156,93 +99,109 @@ def _places(identity: str, checkpoints: Path | None, model: Path) -> Iterator[tu
         yield work, folder
 
 
-def _recorded(
-    work: WorkFolder, data: folders.Manifest, params: Params
-) -> contextlib.AbstractContextManager[Journal | None]:
-    """The first process's journal; None for the others."""
-    if ranks.first():
-        return lineage.recorded_run(work.path / folders.EVENTS, data, params.recorded(), anew=work.finished)
-    return contextlib.nullcontext()
+@contextlib.contextmanager
+def _recorded(work: WorkFolder, folder: Path, data: Data, params: Params) -> Iterator[Journal | None]:
+    """The first process's journal, of which `folder` keeps a copy in the end; None for the others."""
+    if not ranks.first():
+        yield None
+        return
+    events = work.path / folders.EVENTS
+    with lineage.recorded_run(events, data.manifest, params.recorded(), anew=work.finished) as journal:
+        yield journal
+    shutil.copyfile(events, folder / folders.EVENTS)
 
 
-def _beginning(
-    origin: Origin, labels: Sequence[str], old: np.ndarray, chosen: np.ndarray, tested: np.ndarray
-) -> dict[str, int]:
-    """What a warm start has to begin with, as figures; said in one line too. Raises UsageError when no row is left.
+def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal: Journal | None) -> Trained | None:
+    """Builds the model of `origin` and trains it in `work`; None in all processes but the first."""
+    from components.train import ewc, fitting, network
+    from components.train.evaluations import evaluations, steps_per_epoch
 
-    `tested` says which test rows `origin` has seen, bool (n,).
-    """
-    if not origin.warm:
-        return {}
-    if not chosen.any():
-        raise UsageError(
-            f"no rows to train on: {origin.name} has seen all {len(old):,}, and train.replay_share is too small",
-            "raise replay_share, or wait for new rows",
-        )
-    kept = sum(label in origin.labels for label in labels)
-    figures = {"labels_carried": kept}
-    told = f"its training rows are not recorded: all {len(old):,} are used"
-    if origin.seen is not None:
-        figures |= {"rows_replayed": int((old & chosen).sum()), "rows_new": int((~old).sum())}
-        figures["test_rows_seen"] = int(tested.sum())
-        told = f"{figures['rows_new']:,} new rows and {figures['rows_replayed']:,} of the {old.sum():,} it has seen"
-    if ranks.first():
-        print(f"train: goes on from {origin.name}: {kept} of {len(labels)} labels known; {told}", file=sys.stderr)
-        if tested.any():
-            print(
-                f"train: {tested.sum():,} of {len(tested):,} test rows were training rows of {origin.name}: "
-                "evaluate's figures will be too good by as many; promote leaves them out",
-                file=sys.stderr,
-            )
-    return figures
-
-
-def _consolidation(
-    task: Task,
-    origin: Origin,
-    adapted: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    labels: Sequence[str],
-    params: Params,
-    work: Path,
-) -> Any:
-    """The callback that holds what `origin` needs for `texts`, or None where nothing is held."""
-    if not params.ewc_lambda or not origin.warm:
+    adapted = network.build(plan.task, origin, tokenizer, plan.labels, plan.params)
+    parameters, trained = network.parameters(adapted)
+    held = ewc.consolidation(plan, origin, adapted, tokenizer, work.path)
+    fitted = fitting.fit(plan, adapted, tokenizer, work, journal, held)
+    if journal is None:
         return None
-    if not origin.labels:
-        raise UsageError(
-            f"train.ewc_lambda: {origin.name} has no head, so nothing says which weights it needs",
-            "give init_from a trained classifier, or set ewc_lambda: 0",
-        )
-    import torch
-
-    from components.train import ewc, fitting
-
-    before = task.load_model(origin.folder, origin.labels)
-
-    def compute() -> ewc.Tensors:
-        encoded = fitting.encode(tokenizer, texts, np.zeros(len(texts), dtype=np.int64), params.max_length)
-        on_device = before.to("cuda" if torch.cuda.is_available() else "cpu")
-        return ewc.fisher(on_device, encoded, task.collator(tokenizer), params.seed)
-
-    found = ewc.kept(work / ewc.FISHER, compute)
-    found = ewc.relabelled(found, warm_start.output_layer(before), origin.labels, labels)
-    return ewc.Consolidation(adapted, found, params.ewc_lambda)
+    model, state = fitting.best(plan.task, fitted, work.path, plan.labels)
+    best = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
+    return Trained(model, tokenizer, state, best, best["step"] // steps_per_epoch(state), parameters, trained)
 
 
-def _metric(task: Task, params: Params, targets: np.ndarray, labels: Sequence[str]) -> str:
+def _write_model(plan: Plan, trained: Trained, folder: Path) -> None:
+    """The Hugging Face folder, model.json beside it, and the curves."""
+    from components.train import network
+    from components.train.evaluations import steps_per_epoch
+
+    network.save(trained.model, trained.tokenizer, folder)
+    description = {
+        "task": plan.task.name,
+        "labels": plan.labels,
+        "max_length": plan.params.max_length,
+        "precision": plan.precision,
+    }
+    folders.write_json(folder / "model.json", description)
+    state = trained.state
+    curves.write_csv(state.log_history, plan.params.logging_steps, steps_per_epoch(state), folder / "curves.csv")
+
+
+def _figures(plan: Plan, origin: Origin, pretrained: Files, trained: Trained) -> dict[str, Any]:
+    """What the manifest says of the training."""
+    from components.train.evaluations import evaluations
+
+    return {
+        **curves.validation(trained.best),
+        "metric": plan.metric,
+        "best_epoch": trained.best_epoch,
+        "epochs": len(evaluations(trained.state)),
+        "steps": trained.state.global_step,
+        "devices": ranks.devices(),
+        "labels": len(plan.labels),
+        "train_rows": len(plan.examples.texts["train"]),
+        "validation_rows": len(plan.examples.texts["validation"]),
+        "parameters": trained.parameters,
+        "parameters_trained": trained.parameters_trained,
+        "precision": plan.precision,
+        "init": "warm" if origin.warm else "pretrained",
+        "pretrained": folders.digest_of(pretrained),
+        **plan.examples.figures,
+    }
+
+
+def _track(journal: Journal, manifest: folders.Manifest, origin: Origin, params: Params, folder: Path) -> None:
+    """Tells MLflow what came out, and keeps the model there where `params` say so."""
+    journal.tags({"fineline.digest.train": manifest.digest})
+    if origin.warm:
+        journal.tags({"fineline.init_from": origin.name})
+    if params.log_model:
+        warm_start.log(folder, manifest, journal.run_id)
+
+
+def _metric(data: Data, params: Params) -> str:
     """The figure that picks the best checkpoint. Raises UsageError for one that the task does not have."""
-    undecided = task.probabilities(np.zeros((len(targets), len(labels)), dtype=np.float32), 1.0)
-    known = ["loss", *task.metrics(targets, undecided, labels)]
+    task, targets = data.task, data.targets["validation"]
+    undecided = task.probabilities(np.zeros((len(targets), len(data.labels)), dtype=np.float32), 1.0)
+    known = ["loss", *task.metrics(targets, undecided, data.labels)]
     metric = params.metric or task.metric
     if metric not in known:
         raise UsageError(f"train.metric = '{metric}' is no figure of the task {task.name}", f"use {', '.join(known)}")
     return metric
 
 
-def _files_that_count(source: Path) -> list[Path]:
-    """The files of a pretrained model that what is trained depends on."""
+def _identity(plan: Plan, data: Data, pretrained: Files) -> str:
+    """What a training must share with an earlier one to go on with its checkpoints."""
+    return key(
+        splits=data.manifest.digest,
+        params=plan.params.recorded(),
+        pretrained=pretrained,
+        precision=plan.precision,
+        devices=ranks.devices(),
+        rows=plan.examples.choice,
+    )
+
+
+def _files_that_count(source: Path) -> Files:
+    """The files of a pretrained model that what is trained depends on, with their sha256."""
     described = [source / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
     pooling = source.glob("1_Pooling/config.json")
-    return sorted([*source.glob("*.safetensors"), *pooling, *(path for path in described if path.is_file())])
+    paths = sorted([*source.glob("*.safetensors"), *pooling, *(path for path in described if path.is_file())])
+    return {str(path.relative_to(source)): {"sha256": folders.sha256_file(path)} for path in paths}

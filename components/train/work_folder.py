@@ -36,10 +36,12 @@ _SECONDS_TO_KEEP = 3600.0
 
 @dataclasses.dataclass(frozen=True)
 class WorkFolder:
-    """A folder that is ours. `finished`: another run of the same training has ended well in it. `check` raises ResourceError
-    when it is ours no longer, because we gave no sign of life for a minute and another process took it."""
+    """A folder that is ours. `kept`: it outlives this process, so that another can go on. `finished`: another run of the same
+    training has ended well in it. `check` raises ResourceError when it is ours no longer, because we gave no sign of life
+    for a minute and another process took it."""
 
     path: Path
+    kept: bool = False
     finished: bool = False
     check: Callable[[], None] = lambda: None
 
@@ -59,7 +61,7 @@ def opened(name: str, parent: Path | None, waiting: Callable[[], Any]) -> Iterat
     with _owned(folder, waiting) as check:
         folder.mkdir(exist_ok=True)
         _forget_finished(folder.parent)
-        yield WorkFolder(folder, (folder / FINISHED).is_file(), check)
+        yield WorkFolder(folder, True, (folder / FINISHED).is_file(), check)
         check()
         checkpoints.end(folder)
         (folder / FINISHED).touch()

@@ -1,6 +1,7 @@
 """The routes: Open Inference Protocol v2 for platforms, POST /predict for people, /metrics for Prometheus."""
 
 import asyncio
+import dataclasses
 import re
 from typing import Any
 
@@ -31,42 +32,61 @@ class PredictRequest(BaseModel):
     texts: list[str]
 
 
-def make_app(
-    settings: Settings, watch: Watch, batcher: Batcher, metrics: Metrics, sample_log: SampleLog | None
-) -> FastAPI:
-    """The application. `app.state.ready` is what /v2/health/ready says; whoever shuts the server down sets it to False."""
-    # The pages of /docs load their scripts from the web; /openapi.json stays.
-    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
-    app.state.ready = True
-    app.add_middleware(Edge, settings=settings, metrics=metrics, state=app.state)
-    app.add_exception_handler(AnyHTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(Exception, _failed)
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """What the routes answer with."""
 
-    def served(name: str, version: str = "") -> Served:
-        now = watch.served
+    settings: Settings
+    watch: Watch
+    batcher: Batcher
+    metrics: Metrics
+    sample_log: SampleLog | None
+
+    def model(self, name: str, version: str = "") -> Served:
+        """The model that is served. Raises HTTPException when it has another name or version."""
+        now = self.watch.served
         if name != now.name:
             raise HTTPException(404, f"there is no model '{name}'; this server has '{now.name}'")
         if version not in ("", now.version):
             raise HTTPException(404, f"there is no version '{version}' of '{name}'; this server has '{now.version}'")
         return now
 
-    async def answers(request: Request, model: Served, texts: list[str]) -> list[Answer]:
-        _check(texts, settings)
+    async def answers(self, request: Request, model: Served, texts: list[str]) -> list[Answer]:
+        """The answers to `texts`, counted and logged. Raises HTTPException for texts that are refused."""
+        _check(texts, self.settings)
         request.state.logged = {"texts": len(texts), "version": model.version}
         try:
-            done = batcher.submit(model, texts)
+            done = self.batcher.submit(model, texts)
         except QueueFull:
             raise HTTPException(
                 503, "too much is waiting: try again later", {"Retry-After": str(RETRY_AFTER_SECONDS)}
             ) from None
         found = await asyncio.wrap_future(done)
-        metrics.texts.inc(len(texts))
-        if settings.log_texts:
+        self.metrics.texts.inc(len(texts))
+        if self.settings.log_texts:
             request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
-        if sample_log:
-            sample_log.add(model, texts, found)
+        if self.sample_log:
+            self.sample_log.add(model, texts, found)
         return found
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application. `app.state.ready` is what /v2/health/ready says; whoever shuts the server down sets it to False."""
+    # The pages of /docs load their scripts from the web; /openapi.json stays.
+    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
+    app.state.ready = True
+    app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state)
+    app.add_exception_handler(AnyHTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(Exception, _failed)
+    _add_server_routes(app)
+    _add_model_routes(app, service)
+    _add_own_routes(app, service)
+    return app
+
+
+def _add_server_routes(app: FastAPI) -> None:
+    """What Open Inference Protocol v2 says of a server."""
 
     @app.get("/v2")
     async def server_metadata() -> dict[str, Any]:
@@ -81,35 +101,41 @@ def make_app(
         now = app.state.ready
         return JSONResponse({"live": True, "ready": now}, 200 if now else 503)
 
+
+def _add_model_routes(app: FastAPI, service: Service) -> None:
+    """What it says of a model."""
+
     @app.get("/v2/models/{name}")
     @app.get("/v2/models/{name}/versions/{version}")
     async def model_metadata(name: str, version: str = "") -> dict[str, Any]:
-        return protocol.model_metadata(served(name, version))
+        return protocol.model_metadata(service.model(name, version))
 
     @app.get("/v2/models/{name}/ready")
     @app.get("/v2/models/{name}/versions/{version}/ready")
     async def model_ready(name: str, version: str = "") -> JSONResponse:
         now = app.state.ready
-        return JSONResponse({"name": served(name, version).name, "ready": now}, 200 if now else 503)
+        return JSONResponse({"name": service.model(name, version).name, "ready": now}, 200 if now else 503)
 
     @app.post("/v2/models/{name}/infer")
     @app.post("/v2/models/{name}/versions/{version}/infer")
     async def infer(request: Request, body: protocol.InferRequest, name: str, version: str = "") -> JSONResponse:
-        model = served(name, version)
-        found = await answers(request, model, protocol.texts_of(body))
+        model = service.model(name, version)
+        found = await service.answers(request, model, protocol.texts_of(body))
         return JSONResponse(protocol.response(body, model, found))
+
+
+def _add_own_routes(app: FastAPI, service: Service) -> None:
+    """For people, and for Prometheus."""
 
     @app.post("/predict")
     async def predict(request: Request, body: PredictRequest) -> JSONResponse:
-        model = watch.served
-        found = await answers(request, model, body.texts)
+        model = service.watch.served
+        found = await service.answers(request, model, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
     @app.get("/metrics")
     async def read_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return app
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _check(texts: list[str], settings: Settings) -> None:

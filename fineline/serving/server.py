@@ -8,7 +8,7 @@ from types import FrameType
 import uvicorn
 
 from fineline.process.errors import ResourceError
-from fineline.serving.app import make_app
+from fineline.serving.app import Service, make_app
 from fineline.serving.batching import Batcher
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
@@ -31,7 +31,7 @@ def serve(settings: Settings) -> None:
     with _listen(settings) as listener:
         watch = Watch(settings, metrics)
         batcher = Batcher(settings.threads, settings.max_wait_ms, settings.max_queue, metrics)
-        app = make_app(settings, watch, batcher, metrics, sample_log)
+        app = make_app(Service(settings, watch, batcher, metrics, sample_log))
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds
         )

@@ -13,6 +13,8 @@ import numpy as np
 from fineline.process.progress import progress
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from fineline.artifacts.folders import Manifest
 
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) but for tags, which tell the flags of regions apart.
@@ -105,30 +107,10 @@ def exact_near_pairs(
     2007, Scaling up all pairs similarity search; with several shared ones: Wang et al. 2012, Can we beat the prefix filtering?).
     Its time grows with the square of the rows at low thresholds: 1 s for 10,000 short texts, 25 s for 100,000 at 0.8.
     """
-    from scipy.sparse import csr_array
-
-    index: dict[str, int] = {}
-    sets = [[index.setdefault(shingle, len(index)) for shingle in shingles(form)] for form in forms]
-    sizes = np.array([len(members) for members in sets], dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    flat = np.fromiter(itertools.chain.from_iterable(sets), dtype=np.int64, count=int(starts[-1]))
-    rarity = np.empty(len(index), dtype=np.int64)
-    rarity[np.argsort(np.bincount(flat, minlength=len(index)), kind="stable")] = np.arange(len(index))
-    owner = np.repeat(np.arange(len(forms)), sizes)
-    keys = np.sort(owner * len(index) + rarity[flat])  # each text's shingles, rarest first
-    columns = keys - owner * len(index)
-
-    def matrix(chosen: np.ndarray, counts: np.ndarray) -> "csr_array":
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        return csr_array((np.ones(len(chosen), dtype=np.int32), chosen, ends), shape=(len(forms), len(index)))
-
+    whole, sizes = _shingle_matrix(forms)
     # Near texts share at least `least` shingles, so all but `least - _SHARED` of the rarest hold `_SHARED` common ones.
     least = np.ceil(threshold * sizes - 1e-9).astype(np.int64)
-    prefix = np.minimum(sizes, sizes - least + _SHARED)
-    whole, rare = (
-        matrix(columns, sizes),
-        matrix(columns[np.arange(len(columns)) - starts[owner] < prefix[owner]], prefix),
-    )
+    rare = _first_columns(whole, np.minimum(sizes, sizes - least + _SHARED))
     rare_by_shingle = rare.T.tocsr()
     pairs: list[tuple[int, int]] = []
     for first in progress(
@@ -150,6 +132,34 @@ def exact_near_pairs(
             near = shared >= threshold * (sizes[left] + sizes[right] - shared)
             pairs += zip(left[near].tolist(), right[near].tolist(), strict=True)
     return sorted(pairs)
+
+
+def _shingle_matrix(forms: Sequence[str]) -> "tuple[csr_array, np.ndarray]":
+    """Which shingles each form holds, 0/1 (n, shingles), a row's columns in order and the rarest shingle first; and how many,
+    int64 (n,)."""
+    from scipy.sparse import csr_array
+
+    index: dict[str, int] = {}
+    sets = [[index.setdefault(shingle, len(index)) for shingle in shingles(form)] for form in forms]
+    sizes = np.array([len(members) for members in sets], dtype=np.int64)
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    flat = np.fromiter(itertools.chain.from_iterable(sets), dtype=np.int64, count=int(ends[-1]))
+    rarity = np.empty(len(index), dtype=np.int64)
+    rarity[np.argsort(np.bincount(flat, minlength=len(index)), kind="stable")] = np.arange(len(index))
+    owner = np.repeat(np.arange(len(forms)), sizes)
+    columns = np.sort(owner * len(index) + rarity[flat]) - owner * len(index)
+    ones = np.ones(len(columns), dtype=np.int32)
+    return csr_array((ones, columns, ends), shape=(len(forms), len(index))), sizes
+
+
+def _first_columns(matrix: "csr_array", counts: np.ndarray) -> "csr_array":
+    """`matrix` with as many of each row's entries, from its first column on, as `counts`, int64 (n,), says."""
+    from scipy.sparse import csr_array
+
+    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    kept = np.arange(matrix.nnz) - matrix.indptr[owner] < counts[owner]
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    return csr_array((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
 
 
 def components(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

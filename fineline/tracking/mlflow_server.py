@@ -78,14 +78,13 @@ def answer_once() -> None:
             error: Exception | None = None,
             _pool: Any = None,
             _stacktrace: Any = None,
-        ) -> Retry:
+        ) -> Any:
             if error:
                 raise MaxRetryError(_pool, url or "", error) from error
             return super().increment(method, url, response, error, _pool, _stacktrace)
 
-    request_utils.Retry = (
-        OfAnswers  # its own way to make a session; tests/fineline/test_mlflow_server.py counts requests
-    )
+    sessions: Any = request_utils
+    sessions.Retry = OfAnswers  # what it makes a session with; tests/fineline/test_mlflow_retries.py counts requests
 
 
 def sqlite_file(uri: str) -> Path:

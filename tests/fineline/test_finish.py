@@ -5,7 +5,6 @@ The rows are those of the recording's table (tests/recorded); training is train'
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -354,35 +353,6 @@ def test_finish_tried_again_says_the_same_once(nights: Nights, capsys: pytest.Ca
     nights.ends(TONIGHT, "COMPLETE", capsys)  # the same run, taken up again in Kubeflow's page
     (run,) = runs()
     assert (run.info.status, run.data.tags[finish.STATE_TAG]) == ("FINISHED", SUCCEEDED)
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("pod-deleted-then-retried", r"register: main: Error \(exit code 1\)"),
-        ("no-service-account", r'root-driver: pods ".+" is forbidden: .+: serviceaccount "nobody" not found'),
-    ],
-)
-def test_of_several_attempts_the_last_counts(how: str, said: str) -> None:
-    nodes = argo.nodes([recorded.workflow(how)])
-    assert argo.failed(nodes)
-    assert re.fullmatch(said, argo.failure(nodes))
-
-
-def test_what_failed_is_not_finish_that_failed_after_it() -> None:
-    nodes = argo.nodes([recorded.workflow("step-failed")])
-    end = next(node["startedAt"] for node in nodes if node["displayName"].endswith(".onExit"))
-    for node in nodes:  # as on the server's first run, where every step failed alike and finish did too
-        if node["startedAt"] > end:
-            node |= {"phase": "Failed", "message": "main: Error (exit code 2)"}
-    assert argo.failure(nodes) == "ingest: main: Error (exit code 1)"
-
-
-def test_a_pod_that_was_lost_and_made_good_is_no_failure() -> None:
-    nodes = argo.nodes([recorded.workflow("pod-deleted-then-retried")])
-    before = [node for node in nodes if node["startedAt"] < "2026-11-30T10:50:00Z" and node["type"] == "Pod"]
-    assert "pod deleted" in {node.get("message") for node in before}
-    assert not argo.failed(before)
 
 
 @pytest.mark.parametrize("status", ["", "{", "[]", "{}", '{"state": "FAILED", "error": [1]}'])
