@@ -9,7 +9,7 @@ BASE ?= python:3.11-slim
 ENGINE ?=
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help run in-git setup test check docs images wheels base-image sbom clean
+.PHONY: help run in-git setup test test-all check docs images wheels base-image sbom clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,8 +24,11 @@ in-git:
 
 setup: .venv/installed  ## make .venv and install fineline in it
 
-test: setup  ## run the tests, but for those that need containers (pytest -m docker)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not docker"
+test: setup  ## run the tests, but for the wide sweeps (make test-all) and those that need containers (pytest -m docker)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not docker"
+
+test-all: test  ## run the tests, then the wide sweeps: whole DAGs, every runner, kills by the dozen, simulations
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not docker"
 
 check: setup  ## ruff, ruff format, mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

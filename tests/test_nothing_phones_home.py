@@ -129,6 +129,7 @@ def test_every_step_is_among_the_programs() -> None:
     assert {path.parent.name for path in (PROJECT / "components").glob("*/__main__.py")} <= set(PROGRAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_reaches_nothing_and_leaves_nothing(ran: dict[str, Ran], name: str) -> None:
     found = ran[name]

@@ -265,6 +265,7 @@ def kill_before(owner: Any, function: str, server: Server, monkeypatch: pytest.M
 PROMOTE = ("promote", "--version", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "function", "written", "words"),
     [

@@ -119,6 +119,7 @@ def test_a_shift_in_one_slice_is_found_there(monitor: Callable[..., dict]) -> No
     assert "channel=mail" not in slices
 
 
+@pytest.mark.slow
 def test_false_alarms_keep_to_their_level(watched: Path) -> None:
     """30 draws from where the reference is from: at 5 % more than 5 alarms come once in 300 such series."""
     bundle, kept = open_bundle(watched, threads=1), reference.read(watched)

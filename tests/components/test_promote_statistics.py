@@ -69,6 +69,7 @@ def test_connors_rows_give_the_power_that_they_promise() -> None:
     assert rows_to_separate(-0.1, 0.01, 100, 0.05, 0.8) == math.inf
 
 
+@pytest.mark.slow
 def test_equal_models_are_promoted_at_no_more_than_alpha() -> None:
     trials = 400
     found = verdicts(parameters(), 500, 0.0, trials, seed=3)

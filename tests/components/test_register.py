@@ -251,6 +251,7 @@ def test_replays_the_journal_where_the_run_is_not_known(bundle, splits, out, run
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"epochs": "1"}, {"loss": 0.5})
 
 
+@pytest.mark.slow
 def test_two_at_once_end_with_one_version(bundle, report, splits, tmp_path) -> None:
     outs = [tmp_path / "a", tmp_path / "b"]
     given = f"-m components.register --bundle {bundle} --report {report} --splits {splits} --registration".split()

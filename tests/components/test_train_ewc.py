@@ -186,6 +186,7 @@ def test_a_strong_penalty_leaves_the_weights(learn: Callable, tmp_path: Path) ->
     assert moved[1e7] < 0.5 * moved[0.0], moved
 
 
+@pytest.mark.slow
 def test_stopped_then_the_same_bytes(train: Callable, splits: Path, tmp_path: Path) -> None:
     train("first", epochs=2)
     params = {**FAST, "epochs": 3, "batch_size": 2, "dropout": 0.2, "logging_steps": 1}

@@ -91,6 +91,7 @@ def logged(step: int) -> Callable[[Path], bool]:
     return reached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"length_grouping": False, "method": "lora", "pooling": "mean"}])
 def test_sigterm_inside_an_epoch_then_the_same_bytes(
     change: dict[str, Any], train: Callable, splits: Path, pretrained: Path, tmp_path: Path
@@ -116,6 +117,7 @@ def test_sigterm_inside_an_epoch_then_the_same_bytes(
     assert steps == sorted(set(steps)), "a step was logged twice"
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_costs_the_steps_of_one_interval(
     train: Callable, splits: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def logged_steps(folder: Path) -> list[tuple[int, float]]:
     return [(event["step"], event["time"] / 1000) for event in events if event["kind"] == "metrics"]
 
 
+@pytest.mark.slow
 def test_sigkill_after_the_last_checkpoint_trains_no_further(
     run_step: RunStep, train: Callable, splits: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +205,7 @@ def test_only_whole_sealed_checkpoints_count(tmp_path: Path) -> None:
     assert {path.name for path in kept.iterdir()} == {"checkpoint-20"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_when_the_clock_strikes_changes_no_byte(method: str, train: Callable, tmp_path: Path) -> None:
     params = {"epochs": 2, "batch_size": 2, "dropout": 0.2, "method": method}

@@ -100,6 +100,7 @@ def test_the_same_labels_begin_where_the_champion_ended(
     assert second.figures["pretrained"] != first.figures["pretrained"]
 
 
+@pytest.mark.slow
 def test_the_champion_of_the_registry_gives_the_same_as_its_folder(
     champion: Path, run_step: RunStep, splits: Path, tmp_path: Path
 ) -> None:

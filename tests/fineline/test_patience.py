@@ -131,6 +131,7 @@ def patience_of_steps() -> tuple[float, ...]:
     return tuple(map(float, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()))
 
 
+@pytest.mark.slow
 def test_a_step_waits_for_an_mlflow_server_that_starts(
     tmp_path: Path, rows, run_step: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

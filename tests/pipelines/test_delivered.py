@@ -78,6 +78,7 @@ def compiled() -> str:
     return package(STEPS, Cluster())
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(value=VALUES, key=TEXTS)
 def test_any_value_of_a_block_arrives(compiled: str, value: Any, key: str) -> None:
@@ -86,6 +87,7 @@ def test_any_value_of_a_block_arrives(compiled: str, value: Any, key: str) -> No
     assert {name: heard[name] for name in block} == block
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(values=st.lists(VALUES, min_size=15, max_size=15), key=TEXTS)
 def test_any_compiled_default_arrives(values: list[Any], key: str) -> None:
@@ -104,6 +106,7 @@ def test_any_text_that_a_step_takes_by_itself_arrives(compiled: str, text: str) 
     assert heard["--checkpoints"] == Path(f"/checkpoints/{text}")
 
 
+@pytest.mark.slow
 def test_hostile_texts_arrive_as_defaults_of_both_pipelines() -> None:
     text = " percent-encoded:100% ".join(HOSTILE)
     steps = {**STEPS, "pin": {**STEPS["pin"], "source": text}, "decide": {**STEPS["decide"], "recent": text}}
@@ -153,6 +156,7 @@ def test_inputs_as_large_as_are_let_through_fit_and_larger_ones_would_not(compil
         pods(compiled, {"split_params": {"text": "x" * LARGEST_ARGUMENT}}, OUTPUTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("selector", "tolerations"),
     [
