@@ -31,7 +31,7 @@ _WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # What exports are in where they are not UTF-8, the commonest first; of all that Python knows, rare ones often fit as well.
-_ENCODINGS = ["cp1252", "cp1250", "cp1251", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"]
+_ENCODINGS = ["cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "euc_jp", "euc_kr"]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _DECIMALS = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")
