@@ -162,7 +162,9 @@ def test_a_file_without_a_header(tmp_path: Path) -> None:
     assert seen.names == ["column_1", "column_2"]
     assert seen.rows == len(ROWS)
     assert choice.columns == {"text": "column_2", "label": "column_1"}
-    assert found(csv_of(tmp_path / "b.tsv", ROWS[["label", "text"]], sep="\t"))[0].names == []
+    rows = ROWS[["label", "text"]]
+    for names in (["label", "text"], ["card", "message"], [0, 1]):  # 'card' is also a value below
+        assert found(csv_of(tmp_path / "b.tsv", rows.set_axis(names, axis=1), sep="\t"))[0].names == []
 
 
 def test_long_and_foreign_texts_are_seen() -> None:
@@ -263,7 +265,7 @@ def test_a_project_says_only_what_differs_and_names_no_path_of_the_machine(proje
     assert {name: block for name, block in params.items() if block} == {
         "pin": {"source": "data/rows.csv.gz"},
         "ingest": {"columns": columns, "keep_columns": ["column_4"], "delimiter": ";"},
-        "augment": {"lexicon": "data/lexicon.tsv"},
+        "augment": {"lexicon": "lexicon.tsv"},
         "register": {"name": "complaints"},
         "monitor": {"source": "data/rows.csv.gz", "columns": {"text": "column_2"}, "delimiter": ";"},
     }
@@ -275,9 +277,9 @@ def test_a_project_says_only_what_differs_and_names_no_path_of_the_machine(proje
         ".gitignore",
         "README.md",
         "data/.gitignore",
-        "data/lexicon.tsv",
         "data/rows.csv.gz.dvc",
         "dvc.yaml",
+        "lexicon.tsv",
         "params.yaml",
     ]
     for name in tracked:
@@ -303,10 +305,11 @@ def test_the_commands_work_in_a_project(
     assert f"activate its environment before dvc repro: . {sys.prefix}" in capsys.readouterr().out
     assert main(["predict", "a text"]) == 4
     assert "there is no model registry here" in capsys.readouterr().err
-    assert set(yaml.safe_load((project / "dvc.yaml").read_text())["stages"]) == {
-        "code",
-        *yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"],
-    }
+    stages, own = (yaml.safe_load((place / "dvc.yaml").read_text())["stages"] for place in (project, PROJECT))
+    assert list(stages) == ["code", *own]
+    for name, stage in own.items():
+        code_of_step = {f"components/{name}", "fineline"}
+        assert set(stages[name]["deps"]) == {*stage["deps"], f"artifacts/code/{name}"} - code_of_step
 
 
 def test_a_project_in_a_repository_is_a_part_of_it(tmp_path: Path) -> None:
