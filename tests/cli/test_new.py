@@ -102,8 +102,9 @@ def test_every_field_of_the_sample_has_its_column() -> None:
 def test_roles_follow_from_what_columns_hold(tmp_path: Path) -> None:
     rows = ROWS.rename(columns={"text": "body", "label": "topic"}).drop(columns="channel")
     count = range(len(rows))
+    rows.insert(0, "message_nr", [n % 7 for n in count])  # named like an id, and not unique
+    rows["order_kind"] = ["new", "old"] * 60  # named like a group, and of two
     rows["customer_id"] = [f"c{n // 3}" for n in count]
-    rows["message_nr"] = [n % 7 for n in count]  # named like an id, and not unique
     rows["part"] = "x"
     rows["partition"] = ["test" if n % 5 == 0 else "train" for n in count]
     rows["score"] = [n / 7 for n in count]
@@ -119,7 +120,7 @@ def test_roles_follow_from_what_columns_hold(tmp_path: Path) -> None:
         "time": "sent",
         "split": "partition",
     }
-    assert choice.keep == ["message_nr", "region"]
+    assert choice.keep == ["message_nr", "order_kind", "region"]
     assert choice.unused == ["part", "score", "headline"]
     _, choice = found(tmp_path / "a.csv", label="region", group="", text="headline")
     assert choice.columns["text"] == "headline"
