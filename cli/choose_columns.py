@@ -5,14 +5,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cli.look_at_data import Column, Look
+from cli.look_at_data import LABELS, TEXTS, Column, Look
 from fineline.process.errors import UsageError
 from fineline.rows.columns import Columns
 from fineline.rows.dataset import own_columns
 from fineline.tasks import Task
 
-TEXTS = "message body content sentence utterance comment review tweet post query question description".split()
-LABELS = "label intent category class topic target sentiment tag y gold".split()
 SPLITS = {"train", "validation", "test"}
 
 _ID = re.compile(r"(.*[_. -])?(id|uuid|guid|key|nr|no|number)|.*Id")

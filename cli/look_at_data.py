@@ -23,6 +23,10 @@ from fineline.sources.locations import FORMATS, File, find_files, reachable
 ROWS = 100_000
 """Rows that are looked at."""
 
+TEXTS = "text message body content sentence utterance comment review tweet post query question description".split()
+LABELS = "label intent category class topic target sentiment tag y gold".split()
+"""What columns of texts and of labels are often called."""
+
 _HEAD = 4_000_000
 _TRIED = 1_000
 _MARKS = (",", ";", "\t", "|")
@@ -31,7 +35,7 @@ _WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # What exports are in where they are not UTF-8, the commonest first; of all that Python knows, rare ones often fit as well.
-_ENCODINGS = ["cp1252", "cp1250", "cp1251", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"]
+_ENCODINGS = ["cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "euc_jp", "euc_kr"]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _DECIMALS = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")
@@ -166,7 +170,11 @@ def _words(text: str) -> int:
 
 
 def _is_data(columns: Sequence[str], first: Sequence[Record]) -> bool:
-    """Whether the first line is a row as those below it: it holds a number, a sentence, or a value that comes again below."""
+    """Whether the first line is a row as those below it: it holds a number, a sentence, or a value that comes again below, and
+    neither a usual name nor the numbers 0, 1, 2, ... that pandas gives."""
+    names = [name for name in columns if name]
+    if {name.lower() for name in names} & {*TEXTS, *LABELS} or names == [str(n) for n in range(len(names))]:
+        return False
     if any(_NUMBER.fullmatch(name) or len(name.split()) >= _SENTENCE for name in columns):
         return True
     below = {name: Counter(str(record.values.get(name)).strip() for record in first) for name in columns if name}

@@ -62,7 +62,9 @@ def run(flags: argparse.Namespace) -> int:
 
     _check(flags)
     task = get_task(flags.example or flags.task)
-    source = str(project_files.checkout() / EXAMPLES[flags.example]) if flags.example else flags.data
+    source = (
+        str(project_files.checkout() / EXAMPLES[flags.example]) if flags.example else flags.data.removeprefix("file://")
+    )
     given = _given(flags.columns, task)
     known = [name for name in given.values() if isinstance(name, str)]
     seen = look_at_data.look(source, flags.encoding, flags.delimiter, known)

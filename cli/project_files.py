@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -109,23 +110,25 @@ def write_project(
     `why` has the reasons for `blocks`; `copies` says which files go where in the folder, and each begins with the columns'
     names where the file has none. Raises ResourceError where git or DVC fails.
     """
-    beside = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        (beside / "data").mkdir(parents=True)
-        (beside / "params.yaml").write_text(params_yaml(blocks, why), encoding="utf-8")
-        (beside / "dvc.yaml").write_text(dvc_yaml(), encoding="utf-8")
-        (beside / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        project = Path(beside, folder.name)
+        (project / "data").mkdir(parents=True)
         rows = f"{seen.rows:,} rows" + (" or more" if seen.more else "")
         readme = _README.format(name=folder.name, source=blocks["pin"]["source"], rows=rows)
-        (beside / "README.md").write_text(readme, encoding="utf-8")
-        shutil.copyfile(checkout() / "data" / "lexicon.tsv", beside / "data" / "lexicon.tsv")
+        files = {
+            "params.yaml": params_yaml(blocks, why),
+            "dvc.yaml": dvc_yaml(),
+            ".gitignore": _IGNORED,
+            "README.md": readme,
+        }
+        for name, text in files.items():
+            (project / name).write_text(text, encoding="utf-8")
+        shutil.copyfile(checkout() / "data" / "lexicon.tsv", project / "lexicon.tsv")
         for source, target in copies.items():
-            _copy(source, beside / target, seen)
-        _versioned(beside, [str(target) for target in copies.values()])
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            _copy(source, project / target, seen)
+        _versioned(project, [str(target) for target in copies.values()])
+        project.rename(folder)
 
 
 def _copy(source: Path, target: Path, seen: Look) -> None:
@@ -145,8 +148,10 @@ def _copy(source: Path, target: Path, seen: Look) -> None:
 def _versioned(folder: Path, data: list[str]) -> None:
     """Makes `folder` a repository of git and DVC where it lies in none (fineline's own checkout counts as none), and gives the
     data to DVC, so that git keeps no texts."""
+    if not shutil.which("git"):
+        raise ResourceError("git is not installed, without which DVC stops", "install it; nothing was written")
     above = _said(folder, "git", "rev-parse", "--show-toplevel")
-    own = not above or Path(above) == checkout()
+    own = not above or Path(above).resolve() == checkout().resolve()
     if own:
         _run(folder, "git", "init", "--quiet")
     dvc = [sys.executable, "-m", "dvc"]

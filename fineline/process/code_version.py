@@ -15,6 +15,7 @@ def git_state() -> tuple[str, str]:
     if described := os.environ.get("FINELINE_GIT_COMMIT"):
         return described.removesuffix("-dirty"), str(described.endswith("-dirty")).lower()
     try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # else the repository is one that has .venv in it
         commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN, UNKNOWN
