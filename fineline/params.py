@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fineline import delivery
 from fineline.errors import UsageError
-from fineline.reading.settings import known_encoding, one_character
+from fineline.reading.settings import known_encoding, one_character, rows_or_share
 from fineline.redaction import redacted
 
 _WILD = re.compile(r"[*?\[]")
@@ -56,7 +56,8 @@ def local_place(location: str) -> Path | None:
 
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]
-Delimiter = Annotated[str, AfterValidator(one_character)]
+Mark = Annotated[str, AfterValidator(one_character)]
+BadRows = Annotated[float, Field(ge=0), AfterValidator(rows_or_share)]
 """What says how files of rows are read (fineline.reading)."""
 
 Model = TypeVar("Model", bound=StepParams)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from fineline.errors import UsageError
-from fineline.params import Delimiter, Encoding, StepParams
-from fineline.reading.settings import Reading
+from fineline.params import BadRows, Encoding, Mark, StepParams
+from fineline.reading.settings import Quoting, Reading
 from fineline.tasks import get_task
 
 # Columns that later steps read by these names: a kept column must not pass for one of them.
@@ -48,16 +48,25 @@ class Params(StepParams):
         description="Encoding of text files, a name that Python knows (cp1252, utf-16, ...); for UTF-8 a byte order mark "
         "is skipped.",
     )
-    delimiter: Delimiter = Field(
+    delimiter: Mark = Field(
         "",
         description=r"What separates cells, one character, \t for a tab; '' = by the file's name: ',' for .csv, tab for "
         ".tsv. When given, files of any other name are read as delimited text too.",
     )
-    max_bad_rows: int = Field(
+    quoting: Quoting = Field(
+        "auto",
+        description="What quotes in delimited text are. auto: they stand around cells, and a cell whose lines look like rows "
+        "has lost its quote and is a bad row; where a tab separates cells, the file's beginning shows whether they do or are "
+        "text. quoted: they stand around cells of any content. none: they are text, and every line is a row.",
+    )
+    quotechar: Mark = Field('"', description="The quote, one character; twice it stands for itself within quotes.")
+    escapechar: Mark = Field(
+        "", description=r"Character that takes the meaning of the one behind it, such as \ before a quote; '' = none."
+    )
+    max_bad_rows: BadRows = Field(
         10,
-        ge=0,
-        description="Rows that may be unreadable, over all files, before the step fails with exit code 3. Ten can still "
-        "be looked at one by one; more of them point to a wrong encoding, delimiter or export.",
+        description="Rows that may be unreadable, over all files, before the step fails with exit code 3; below 1 their share "
+        "of all rows. Ten can still be looked at one by one; more point to a wrong encoding, delimiter or export.",
     )
     max_cell_bytes: int = Field(
         1_000_000,
@@ -83,6 +92,11 @@ class Params(StepParams):
             raise ValueError(f"{error.what}; {error.hint}") from None
 
     @model_validator(mode="after")
+    def _can_be_read(self) -> "Params":
+        self.reading()
+        return self
+
+    @model_validator(mode="after")
     def _columns_fit(self) -> "Params":
         if self.text_column == self.label_column:
             raise ValueError("text_column and label_column name the same column")
@@ -99,7 +113,15 @@ class Params(StepParams):
 
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading("ingest.", self.encoding, self.delimiter, self.max_cell_bytes)
+        return Reading(
+            "ingest.",
+            self.encoding,
+            self.delimiter,
+            self.max_cell_bytes,
+            self.quoting,
+            self.quotechar,
+            self.escapechar,
+        )
 
     def columns(self) -> list[str]:
         """The columns that every file must have."""

@@ -53,7 +53,7 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     count = len(rows) + bad.count
     time = params.time_column or ("time" if logged else "")
     times = _times(rows, time, bad) if time else None
-    bad.check()
+    bad.check(count - bad.count)
     if times is not None:
         rows, times = rows[times.notna()], times[times.notna()]
     text = rows[params.text_column].str.strip().fillna("")
