@@ -14,7 +14,7 @@ from fineline import artifacts, pinned
 from fineline import source_version as versions
 from fineline.dataset import DATA, ROW_GROUP, describe, schema
 from fineline.errors import DataRejected, UsageError
-from fineline.locations import File
+from fineline.locations import File, said_left_out
 from fineline.progress import progress
 from fineline.reading.quarantine import QUARANTINE, Quarantine, check_list
 from fineline.reading.tables import check_columns, named, open_table
@@ -61,7 +61,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
                 task=task.name,
             )
             rejected.unlink(missing_ok=True)
-    return _summary(figures)
+    return _summary(figures) + "".join(dict.fromkeys(said_left_out([file]) for file, _test in files))
 
 
 def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]:

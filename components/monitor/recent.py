@@ -2,16 +2,18 @@
 
 import dataclasses
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.monitor.params import Params
 from fineline.errors import DataRejected
-from fineline.locations import find_files
+from fineline.locations import find_files, said_left_out
 from fineline.reading.cells import text_of
 from fineline.reading.quarantine import Quarantine
 from fineline.reading.records import Record
 from fineline.reading.tables import check_columns, named, open_table
+from fineline.redaction import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +78,10 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
 def _rows(params: Params, needed: Sequence[str], slices: Sequence[str], bad: Quarantine) -> Iterator[dict[str, Any]]:
     """The columns of every row that can be read, with its place, which is shown to people; the others are counted in `bad`."""
     how = params.reading()
-    for file in [named(file, how) for file in find_files(params.source)]:
+    files = find_files(params.source)
+    if said := said_left_out(files):
+        print(f"monitor: {redacted(params.source)}{said}", file=sys.stderr)
+    for file in [named(file, how) for file in files]:
         with open_table(file, [*needed, *slices], how) as table:
             check_columns(table, file.shown, needed, how)
             present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))
