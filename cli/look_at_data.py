@@ -245,7 +245,7 @@ def _delimiter(head: bytes, file: File, how: Reading) -> str:
 def _fit(text: str, mark: str, shown: str, how: Reading) -> tuple[float, int]:
     """How well `mark` separates the cells of `text`: share of rows as wide as the first line, rounded, and that width."""
     try:
-        columns, records = read_delimited(io.StringIO(text, newline=""), mark, shown, how)
+        columns, records, _quoted = read_delimited(io.StringIO(text, newline=""), mark, shown, how)
         rows = [record for record in itertools.islice(records, _TRIED) if not record.blank]
     except DataRejected:
         return 0.0, 0

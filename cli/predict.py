@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 from cli import tables
 from cli.tables import Batch
@@ -20,9 +20,9 @@ from fineline.process.progress import progress
 from fineline.registry.fetch import default_model, open_model
 from fineline.rows import dataset
 from fineline.rows.columns import Columns, mapped
-from fineline.rows.quarantine import Quarantine
+from fineline.rows.quarantine import Quarantine, check_list
 from fineline.rows.records import RECORD_LIMIT, as_json, unreadable
-from fineline.rows.settings import Reading, known_encoding, one_character
+from fineline.rows.settings import Quoting, Reading, known_encoding, one_character
 from fineline.sources.locations import FORMATS, File
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delimiter", default="", metavar="C", help="what separates cells, as ingest.delimiter (by the file's name)"
     )
+    parser.add_argument(
+        "--quoting", default="auto", choices=get_args(Quoting), help="what quotes are, as ingest.quoting (auto)"
+    )
+    parser.add_argument("--quotechar", default='"', metavar="C", help='the quote, as ingest.quotechar (")')
+    parser.add_argument("--escapechar", default="", metavar="C", help="as ingest.escapechar (none)")
     parser.add_argument(
         "--skip-bad",
         action="store_true",
@@ -113,10 +118,16 @@ def _reading(flags: argparse.Namespace) -> Reading:
         encoding = known_encoding(flags.encoding)
     except ValueError as error:
         raise UsageError(f"--encoding {flags.encoding}: {error}", "such as utf-8, cp1252, utf-16 or gb18030") from None
+    marks = {}
+    for name, such_as in (("delimiter", r"';', '|' or '\t'"), ("quotechar", '"'), ("escapechar", r"'\'")):
+        try:
+            marks[name] = one_character(getattr(flags, name))
+        except ValueError as error:
+            raise UsageError(f"--{name} {getattr(flags, name)!r}: {error}", f"such as {such_as}") from None
     try:
-        return Reading("--", encoding, one_character(flags.delimiter), max_cell_bytes=4 * RECORD_LIMIT)
+        return Reading("--", encoding, max_cell_bytes=4 * RECORD_LIMIT, quoting=flags.quoting, **marks)
     except ValueError as error:
-        raise UsageError(f"--delimiter {flags.delimiter!r}: {error}", r"such as ';', '|' or '\t'") from None
+        raise UsageError(f"--{error}", "such as --delimiter ';' --quotechar \"'\"") from None
 
 
 def _columns(flags: argparse.Namespace) -> Columns:
@@ -150,13 +161,15 @@ def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
     with _skipped(flags) as stream:
         bad = Quarantine(stream, _ANY_NUMBER if flags.skip_bad else 0, how, more="leave them out: --skip-bad")
         found = tables.survey(file, text_column, how, bad)
-        bad.check()
+        bad.check(found.count)
     bundle = open_model(flags.model or default_model(), threads=1)
     as_arrow = bool(flags.out) and file.format == "parquet" and flags.out.suffix.lower() == ".parquet"
     labelled = _labelled(bundle, tables.batches(file, text_column, how, as_arrow), flags)
     left_out = [f"{bad.count:,} bad"] if bad.count else []
     left_out += [f"{found.blank:,} blank"] if found.blank else []
-    said = f"; left out {' and '.join(left_out)}" if left_out else ""
+    said = (f"; left out {' and '.join(left_out)}" if left_out else "") + (
+        "; its quotes are text" if found.bare else ""
+    )
     if not sys.stdout.isatty() or flags.out:
         labelled = progress(labelled, "predict", total=found.count, unit="texts", size=lambda item: len(item[1]))
     if not flags.out:
@@ -183,6 +196,7 @@ def _skipped(flags: argparse.Namespace) -> Iterator[TextIO]:
         yield sys.stderr
     else:
         path = flags.out.with_name(f"{flags.out.name}.skipped.jsonl")
+        check_list(path)
         with path.open("w", encoding="utf-8") as stream:
             yield stream
         if not path.stat().st_size:

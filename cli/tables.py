@@ -40,12 +40,14 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a first reading found: the columns in order of appearance, and the JSON numbers' kinds by column, for Parquet."""
+    """What a first reading found: the columns in order of appearance, the JSON numbers' kinds by column, for Parquet, and
+    whether quotes were found to be text (`bare`)."""
 
     columns: list[str]
     count: int
     blank: int
     kinds: Mapping[str, set[str]]
+    bare: bool = False
 
 
 Write = Callable[[Batch, list[Row]], None]
@@ -95,7 +97,7 @@ def survey(file: File, text_column: str, how: Reading, bad: Quarantine) -> Surve
                 for name, value in record.values.items():
                     if value is not None:
                         kinds.setdefault(name, set()).add(_kind(value))
-    return Survey(list(columns), count, blank, kinds)
+        return Survey(list(columns), count, blank, kinds, table.bare)
 
 
 def batches(file: File, text_column: str, how: Reading, as_arrow: bool) -> Iterator[Batch]:

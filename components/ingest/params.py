@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fineline.process.errors import UsageError
 from fineline.rows.columns import Columns, mapped
 from fineline.rows.dataset import own_columns
-from fineline.rows.settings import Reading
-from fineline.steps.params import Delimiter, Encoding, StepParams
+from fineline.rows.settings import Quoting, Reading
+from fineline.steps.params import BadRows, Encoding, Mark, StepParams
 from fineline.tasks import get_task
 
 _ONE_COLUMN_EACH = ("id", "group", "time", "split")
@@ -45,16 +45,25 @@ class Params(StepParams):
         description="Encoding of text files, a name that Python knows (cp1252, utf-16, ...); for UTF-8 a byte order mark "
         "is skipped.",
     )
-    delimiter: Delimiter = Field(
+    delimiter: Mark = Field(
         "",
         description=r"What separates cells, one character, \t for a tab; '' = by the file's name: ',' for .csv, tab for "
         ".tsv. When given, files of any other name are read as delimited text too.",
     )
-    max_bad_rows: int = Field(
+    quoting: Quoting = Field(
+        "auto",
+        description="What quotes in delimited text are. auto: they stand around cells, and a cell whose lines look like rows "
+        "has lost its quote and is a bad row; where a tab separates cells, the file's beginning shows whether they do or are "
+        "text. quoted: they stand around cells of any content. none: they are text, and every line is a row.",
+    )
+    quotechar: Mark = Field('"', description="The quote, one character; twice it stands for itself within quotes.")
+    escapechar: Mark = Field(
+        "", description=r"Character that takes the meaning of the one behind it, such as \ before a quote; '' = none."
+    )
+    max_bad_rows: BadRows = Field(
         10,
-        ge=0,
-        description="Rows that may be unreadable, over all files, before the step fails with exit code 3. Ten can still "
-        "be looked at one by one; more of them point to a wrong encoding, delimiter or export.",
+        description="Rows that may be unreadable, over all files, before the step fails with exit code 3; below 1 their share "
+        "of all rows. Ten can still be looked at one by one; more point to a wrong encoding, delimiter or export.",
     )
     max_cell_bytes: int = Field(
         1_000_000,
@@ -79,6 +88,11 @@ class Params(StepParams):
         except UsageError as error:
             raise ValueError(f"{error.what}; {error.hint}") from None
 
+    @model_validator(mode="after")
+    def _can_be_read(self) -> "Params":
+        self.reading()
+        return self
+
     @field_validator("columns")
     @classmethod
     def _fields_of_the_task(cls, value: Columns, given: ValidationInfo) -> Columns:
@@ -101,7 +115,15 @@ class Params(StepParams):
 
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading("ingest.", self.encoding, self.delimiter, self.max_cell_bytes)
+        return Reading(
+            "ingest.",
+            self.encoding,
+            self.delimiter,
+            self.max_cell_bytes,
+            self.quoting,
+            self.quotechar,
+            self.escapechar,
+        )
 
     def needed_columns(self) -> list[str]:
         """The columns that every file must have."""

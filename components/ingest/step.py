@@ -14,11 +14,11 @@ from fineline.artifacts import folders
 from fineline.process.errors import DataRejected, UsageError
 from fineline.process.progress import progress
 from fineline.rows.dataset import DATA, ROW_GROUP, describe, schema
-from fineline.rows.quarantine import QUARANTINE, Quarantine
+from fineline.rows.quarantine import QUARANTINE, Quarantine, check_list
 from fineline.rows.tables import check_columns, named, open_table
 from fineline.sources import pinned
 from fineline.sources import source_version as versions
-from fineline.sources.locations import File
+from fineline.sources.locations import File, said_left_out
 from fineline.sources.redaction import redacted
 from fineline.tasks import Task, get_task
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LABELS_LISTED = 1_000
+_NAMED = 3
 _BUFFERED_CHARACTERS = 32_000_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -41,6 +42,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
     with versions.opened(source_version) as (version, version_folder):
         files = _files(version, params)
         rejected = dataset.with_name(f"{dataset.name}.rejected.jsonl")
+        check_list(rejected)
         with folders.output(dataset) as folder:
             try:
                 figures = _ingest(files, folder, params, task)
@@ -60,7 +62,7 @@ def run(*, params: Params, source_version: str, dataset: Path) -> str:
                 task=task.name,
             )
             rejected.unlink(missing_ok=True)
-    return _summary(figures)
+    return _summary(figures) + "".join(dict.fromkeys(said_left_out([file]) for file, _test in files))
 
 
 def _files(version: versions.Version, params: Params) -> list[tuple[File, bool]]:
@@ -99,7 +101,7 @@ def _ingest(files: Sequence[tuple[File, bool]], folder: Path, params: Params, ta
         quarantine = Quarantine(stream, params.max_bad_rows, params.reading())
         rows = _rows(files, params, task, seen, quarantine, sources, cleaned)
         labels = _write(progress(rows, "ingest"), folder / DATA, columns, task)
-        quarantine.check()
+        quarantine.check(sum(entry["rows"] for entry in sources))
         for role, wanted in (("source", False), ("test_source", True)):
             read = [entry["rows"] for entry, (_file, test) in zip(sources, files, strict=True) if test == wanted]
             if read and not sum(read):
@@ -160,7 +162,8 @@ def _rows(
                             cleaned[(written, label) if known else ("", "")] += 1
                 yield row
             source = {"name": file.name, "sha256": table.sha256(), "rows": accepted, "quarantined": refused}
-            sources.append({**source, "blank": blank} if blank else source)
+            source |= ({"blank": blank} if blank else {}) | ({"quoting": "none"} if table.bare else {})
+            sources.append(source)
         if len(kinds) == 1:
             ((kind, label),) = kinds.items()
             numeric.setdefault(kind, (file.shown, label))
@@ -216,4 +219,6 @@ def _summary(figures: dict[str, Any]) -> str:
     refused = f", {figures['quarantined']} in {QUARANTINE}" if figures["quarantined"] else ""
     blank = sum(source.get("blank", 0) for source in figures["sources"])
     left = f", {blank:,} blank" if blank else ""
+    bare = [source["name"] for source in figures["sources"] if "quoting" in source]
+    left += f"; quotes are text in {', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}" if bare else ""
     return f"{describe(figures['rows'])}{labels} from {files} file{'' if files == 1 else 's'}{cleaned}{refused}{left}"

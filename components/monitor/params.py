@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fineline.rows.columns import Columns, mapped
-from fineline.rows.settings import Reading
-from fineline.steps.params import Delimiter, Encoding, StepParams
+from fineline.rows.settings import Quoting, Reading
+from fineline.steps.params import BadRows, Encoding, Mark, StepParams
 
 
 class Params(StepParams):
@@ -30,12 +30,14 @@ class Params(StepParams):
         "unless said otherwise), and time, which says when a text came, such as `time` of a serving log; '' = nowhere.",
     )
     encoding: Encoding = Field("utf-8", description="Encoding of text files, as ingest.encoding.")
-    delimiter: Delimiter = Field("", description="What separates cells, as ingest.delimiter; '' = by the file's name.")
-    max_bad_rows: int = Field(
+    delimiter: Mark = Field("", description="What separates cells, as ingest.delimiter; '' = by the file's name.")
+    quoting: Quoting = Field("auto", description="What quotes in delimited text are, as ingest.quoting.")
+    quotechar: Mark = Field('"', description="The quote, as ingest.quotechar.")
+    escapechar: Mark = Field("", description="Takes the meaning of what is behind it, as ingest.escapechar; '' = none.")
+    max_bad_rows: BadRows = Field(
         10,
-        ge=0,
         description="Rows that may be unreadable, or have a time that is none or has not come yet, before the step fails with "
-        "exit code 3; they are counted and named, and not compared.",
+        "exit code 3; below 1 their share of all rows. They are counted and named, and not compared.",
     )
     window_days: float = Field(
         30.0,
@@ -84,8 +86,16 @@ class Params(StepParams):
     def _rows_fit(self) -> "Params":
         if self.min_rows > self.max_rows:
             raise ValueError(f"min_rows {self.min_rows} is more than max_rows {self.max_rows}")
+        self.reading()  # raises ValueError when one character is to mean two things
         return self
 
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading("monitor.", self.encoding, self.delimiter)
+        return Reading(
+            "monitor.",
+            self.encoding,
+            self.delimiter,
+            quoting=self.quoting,
+            quotechar=self.quotechar,
+            escapechar=self.escapechar,
+        )

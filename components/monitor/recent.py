@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from fineline.rows.cells import text_of
 from fineline.rows.quarantine import Quarantine
 from fineline.rows.records import Record
 from fineline.rows.tables import check_columns, named, open_table
-from fineline.sources.locations import find_files
+from fineline.sources.locations import find_files, said_left_out
+from fineline.sources.redaction import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +55,7 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     count = len(rows) + bad.count
     time = params.columns["time"] or ("time" if logged else "")
     times = _times(rows, time, bad) if time else None
-    bad.check()
+    bad.check(count - bad.count)
     if times is not None:
         rows, times = rows[times.notna()], times[times.notna()]
     text_column = params.columns["text"]
@@ -77,7 +79,10 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
 def _rows(params: Params, needed: Sequence[str], slices: Sequence[str], bad: Quarantine) -> Iterator[dict[str, Any]]:
     """The columns of every row that can be read, with its place, which is shown to people; the others are counted in `bad`."""
     how = params.reading()
-    for file in [named(file, how) for file in find_files(params.source)]:
+    files = find_files(params.source)
+    if said := said_left_out(files):
+        print(f"monitor: {redacted(params.source)}{said}", file=sys.stderr)
+    for file in [named(file, how) for file in files]:
         with open_table(file, [*needed, *slices], how) as table:
             check_columns(table, file.shown, needed, how)
             present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))

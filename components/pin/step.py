@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fineline.process.errors import ResourceError
 from fineline.process.progress import progress
 from fineline.sources import pinned
 from fineline.sources import source_version as versions
-from fineline.sources.locations import File, find_files, reachable
+from fineline.sources.locations import File, find_files, reachable, said_left_out
 from fineline.sources.redaction import redacted
 
 _SHORT = 12
@@ -24,15 +25,15 @@ def run(*, params: Params, source_version: Path) -> str:
     a place that is not there, ResourceError for storage that does not answer and for a file that is being written.
     """
     locations = {"source": params.source, "test_source": params.test_source}
-    version = {role: _pinned(location) for role, location in locations.items() if location}
+    files = {role: find_files(location) for role, location in locations.items() if location}
+    version = {role: _pinned(locations[role], found) for role, found in files.items()}
     with folders.output(source_version, keep_equal=True) as folder:
         versions.write(folder, version)
     folders.note(source_version, **{versions.TEXT: versions.line(version)})  # the same bytes may lie elsewhere now
-    return "; ".join(_said(role, source) for role, source in version.items())
+    return "; ".join(_said(role, source) + said_left_out(files[role]) for role, source in version.items())
 
 
-def _pinned(location: str) -> versions.Source:
-    files = find_files(location)
+def _pinned(location: str, files: Sequence[File]) -> versions.Source:
     read = sum(not pinned.known_by(file) for file in files)
     if read and "://" in location:
         print(

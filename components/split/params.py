@@ -42,10 +42,18 @@ class Params(StepParams):
         True,
         description="Rows with the same value in the column `group` stay in one split, where there is that column.",
     )
-    rare_label: Literal["train", "drop", "reject"] = Field(
+    rare_label: Literal["train", "spread", "drop", "reject"] = Field(
         "train",
         description="What becomes of a label with fewer groups of rows than there are splits to fill (3, or 2 with a "
-        "predefined test split), in mode stratified. train: all its rows go to training; drop: they leave; reject: exit 3.",
+        "predefined test split), in mode stratified. train: all its rows go to training; spread: one group does, the others are "
+        "divided together with those of other such labels; drop: they leave; reject: exit 3.",
+    )
+    rare_take: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of all rows that labels with few groups may take from training so that each is in every split, 0 to "
+        "1, in mode stratified. Beyond it, those that take most are divided as by rare_label: spread.",
     )
 
     @model_validator(mode="after")

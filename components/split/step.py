@@ -9,6 +9,7 @@ import numpy as np
 from components.split.assignment import by_time, stratified, timestamps
 from components.split.leakage import leaks_into, row_groups, shared_between
 from components.split.params import Params
+from components.split.rare import asked_and_got, one_group_each, overdrawn, rare_labels
 from components.split.shares import label_shares, largest_deviation
 from fineline.artifacts import folders
 from fineline.process.errors import DataRejected, UsageError
@@ -77,16 +78,19 @@ def divide(
     groups = row_groups(rest, params.near_duplicate_threshold, params.use_group, fold)
     labels = task.strata(rest).to_numpy(dtype=object)  # as dtype=str each would take the longest one's memory
     rare: dict[str, dict[str, int]] = {}
+    spread: dict[str, dict[str, int]] = {}
+    takers = 0
     if params.mode == "time":
         split = by_time(groups, timestamps(rest), shares)
     else:
         rare = rare_labels(groups, labels, len(shares))
-        split = _stratify(groups, labels, shares, _keys(rest, params.use_group), rare, params)
+        spread, takers = overdrawn(groups, labels, shares, params.rare_take)
+        split = _stratify(groups, labels, shares, _keys(rest, params.use_group), rare, spread, params)
 
     parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
     if is_test.any():
         parts["test"] = test.reset_index(drop=True)
-    _check_parts(parts, task, int(np.bincount(groups).max()))
+    _check_parts(parts, task, int(np.bincount(groups).max()), rare, params)
     sizes = np.bincount(groups)
     account = {
         "mode": params.mode,
@@ -94,10 +98,12 @@ def divide(
         "predefined_test": bool(is_test.any()),
         "rows": {name: len(parts[name]) for name in SPLITS},
         "labels": label_shares(parts, task),
-        "largest_deviation": largest_deviation(labels, split, shares, names, rare),
+        "largest_deviation": largest_deviation(labels, split, shares, names, {**rare, **spread}),
         "groups": {"count": len(sizes), "largest": int(sizes.max()), "joined_rows": int(sizes[sizes > 1].sum())},
         "rare_labels": {"policy": params.rare_label, "labels": rare, "dropped": int((split == DROPPED).sum())},
         "leaked": {"count": len(leaked), "rows": leaked},
+        **({"spread_labels": spread} if spread else {}),
+        **({"takers": takers} if takers else {}),
     }
     if params.mode == "time":
         times = {name: timestamps(parts[name]) for name in names}
@@ -114,37 +120,35 @@ def _asked(params: Params, predefined_test: bool) -> tuple[tuple[str, ...], list
     return SPLITS, [train_share, params.validation_share, params.test_share]
 
 
-def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:
-    """Labels whose rows, `labels` of objects (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
-    found = {}
-    for label in np.unique(labels).tolist():
-        inside = groups[labels == label]
-        if len(np.unique(inside)) < splits:
-            found[label] = {"rows": len(inside), "groups": len(np.unique(inside))}
-    return found
-
-
 def _stratify(
     groups: np.ndarray,
     labels: np.ndarray,
     shares: Sequence[float],
     keys: np.ndarray,
     rare: dict[str, dict[str, int]],
+    spread: dict[str, dict[str, int]],
     params: Params,
 ) -> np.ndarray:
-    """Split number of each row, or DROPPED, after the policy for the `rare` labels."""
+    """Split number of each row, or DROPPED, after the policy for the `rare` labels. Those of `spread`, and the rare ones when
+    the policy is so, have a group in training each; their other rows are divided as those of one label."""
     if rare and params.rare_label == "reject":
         raise DataRejected(
             f"labels in fewer than {len(shares)} groups of rows, too few for every split: {_some(rare)}",
             "label more rows of them, merge them, or set rare_label to train or drop",
         )
-    is_rare = np.fromiter((label in rare for label in labels), dtype=bool, count=len(labels))
+    pooled = {**spread, **rare} if params.rare_label == "spread" else spread
+    is_rare, is_pooled = (
+        np.fromiter((label in names for label in labels), dtype=bool, count=len(labels)) for names in (rare, pooled)
+    )
     kept = ~is_rare if params.rare_label == "drop" else np.ones(len(labels), dtype=bool)
     split = np.full(len(labels), DROPPED)
-    group_numbers = np.unique(groups[kept], return_inverse=True)[1]
-    label_numbers = np.unique(labels[kept], return_inverse=True)[1]
-    if kept.any():
-        split[kept] = stratified(group_numbers, label_numbers, shares, keys[kept].tolist(), params.seed, is_rare[kept])
+    if not kept.any():
+        return split
+    numbers = np.unique(labels, return_inverse=True)[1]
+    numbers[is_pooled] = -1
+    group_numbers, label_numbers = (np.unique(found[kept], return_inverse=True)[1] for found in (groups, numbers))
+    fixed = (is_rare & ~is_pooled) | one_group_each(groups, labels, pooled)
+    split[kept] = stratified(group_numbers, label_numbers, shares, keys[kept].tolist(), params.seed, fixed[kept])
     return split
 
 
@@ -166,8 +170,18 @@ def _check(rows: "pd.DataFrame", params: Params, task: Task) -> None:
         raise DataRejected(f"all {len(rows):,} rows have the label '{labels[0]}'", "give rows of two labels or more")
 
 
-def _check_parts(parts: "dict[str, pd.DataFrame]", task: Task, largest: int) -> None:
-    if empty := [name for name in SPLITS if parts[name].empty]:
+def _check_parts(
+    parts: "dict[str, pd.DataFrame]", task: Task, largest: int, rare: Collection[str], params: Params
+) -> None:
+    empty = [name for name in SPLITS if parts[name].empty]
+    if empty and rare and largest == 1 and params.rare_label != "spread":
+        raise DataRejected(
+            f"{' and '.join(empty)} would have no rows: {len(rare):,} labels have fewer rows than there are splits to fill "
+            f"(split.rare_label: {params.rare_label}), such as {_some(rare)}",
+            "label more rows of them, merge them, or set rare_label: spread; where nearly every row has a label of its own, text "
+            "and label may be swapped",
+        )
+    if empty:
         raise DataRejected(
             f"{' and '.join(empty)} would have no rows; the largest group of rows that stay together has {largest:,}",
             "give more rows, larger shares, a higher near_duplicate_threshold, or use_group: false",
@@ -197,6 +211,10 @@ def _line(account: dict[str, Any]) -> str:
     line += f", {account['groups']['joined_rows']:,} rows kept together"
     if account["leaked"]["count"]:
         line += f", {account['leaked']['count']:,} removed that leaked into the test"
+    if said := asked_and_got(account, len(account["labels"])):
+        line += f"; {said}"
+    if "spread_labels" in account:
+        line += f", {len(account['spread_labels']):,} labels of few rows spread over the splits"
     if account["rare_labels"]["labels"]:
         line += f", {len(account['rare_labels']['labels']):,} rare labels ({account['rare_labels']['policy']})"
     return line

@@ -4,9 +4,8 @@ import contextlib
 from collections.abc import Iterator
 
 from components.train.params import Params
-from fineline.process.errors import ResourceError
+from fineline.process.errors import ResourceError, out_of_memory
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _NO_DISK = (
     *("No space left on device", "Disk quota exceeded"),
     *("PytorchStreamWriter failed", "file write failed", "unexpected pos", "iostream error"),  # torch.save
@@ -28,7 +27,7 @@ def exhaustion_explained(params: Params) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        if out_of_memory(error):
             raise ResourceError(
                 f"memory ran out with train.batch_size = {params.batch_size} and train.max_length = {params.max_length}",
                 f"halve batch_size and double gradient_accumulation (now {params.gradient_accumulation}), "

@@ -1,5 +1,10 @@
 """The errors a user can cause or mend, each with its exit code: one line what was wrong, one line what to do."""
 
+_NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "unable to allocate"),
+    *("failed to allocate memory", "bad allocation", "bad_alloc", "memoryerror"),
+)
+
 
 class FinelineError(Exception):
     """A user's mistake or a missing resource; shown without a traceback.
@@ -31,6 +36,14 @@ class ResourceError(FinelineError):
     """Input or output failed, or something the machine should offer is missing: disk, network, server, lock."""
 
     code = 4
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` was raised for want of memory: by Python, numpy or Arrow (MemoryError), by torch or ONNX Runtime, or by
+    Great Expectations, which tells of the error in words."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, Exception) and any(words in str(error).lower() for words in _NO_MEMORY)
+    )
 
 
 class Unavailable(ResourceError):

@@ -11,7 +11,6 @@ from typing import Any
 RECORD_LIMIT = 64_000_000
 """Characters of a text file's line, or of a record with line breaks in quotes, that are read into memory at most."""
 
-_SHOWN = 2_000
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -42,9 +41,9 @@ class Record:
     blank: bool = False
 
     def content(self) -> str:
-        """The row as text for the quarantine, its first 2,000 characters; bytes that are no text show as \\xe9."""
+        """The whole row as text for the quarantine; bytes that are no text show as \\xe9."""
         text = self.raw or as_json(self.values)
-        text = _UNDECODED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text[:_SHOWN].rstrip("\r\n"))
+        text = _UNDECODED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text.rstrip("\r\n"))
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

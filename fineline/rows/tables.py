@@ -29,12 +29,16 @@ _WIDE_MARKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """An open file. `sha256` is that of the file's bytes, hex; call it when the records are read."""
+    """An open file. `sha256` is that of the file's bytes, hex; call it when the records are read.
+
+    `bare` says that its quotes were found to be text, where the parameters leave that open.
+    """
 
     columns: list[str]
     records: Iterator[Record]
     class_names: Mapping[str, list[str]]
     sha256: Callable[[], str]
+    bare: bool = False
 
 
 @contextlib.contextmanager
@@ -48,6 +52,7 @@ def open_table(file: File, wanted: Sequence[str] | None, how: Reading) -> Iterat
     with raw:
         hashed = _Hashed(raw)
         names: Mapping[str, list[str]] = {}
+        bare = False
         with reachable(file.shown, listed=True):
             if file.format == "parquet":
                 hashed.digest(file.shown)  # Parquet is read from its end; a remote file is fetched twice
@@ -61,8 +66,9 @@ def open_table(file: File, wanted: Sequence[str] | None, how: Reading) -> Iterat
                     file, *arrow.open_stream(file, io.BufferedReader(hashed, CHUNK), wanted)
                 )
             else:
-                columns, records = _open_text(file, hashed, how)
-        yield Table(columns, _guarded(file, records), {**names, **file.class_names}, lambda: hashed.digest(file.shown))
+                columns, records, bare = _open_text(file, hashed, how)
+        names = {**names, **file.class_names}
+        yield Table(columns, _guarded(file, records), names, lambda: hashed.digest(file.shown), bare)
 
 
 def named(file: File, how: Reading) -> File:
@@ -108,15 +114,15 @@ def _typed(file: File, schema: Any, batches: Iterator[Any]) -> tuple[list[str], 
     return schema.names, arrow.records(file, batches), arrow.class_names(schema)
 
 
-def _open_text(file: File, hashed: "_Hashed", how: Reading) -> tuple[list[str], Iterator[Record]]:
+def _open_text(file: File, hashed: "_Hashed", how: Reading) -> tuple[list[str], Iterator[Record], bool]:
     with _decoding(file.shown, how):
         stream = _text(file, hashed, how)
         if file.format == "delimited":
             separator = how.delimiter or ("\t" if file.suffix == ".tsv" else ",")
-            columns, records = read_delimited(stream, separator, file.shown, how)
+            columns, records, quoted = read_delimited(stream, separator, file.shown, how)
         else:
-            columns, records = read_jsonl(stream, file.shown)
-    return columns, _decoded(file.shown, how, records)
+            (columns, records), quoted = read_jsonl(stream, file.shown), True
+    return columns, _decoded(file.shown, how, records), not quoted and how.quoting == "auto"
 
 
 def _text(file: File, hashed: "_Hashed", how: Reading) -> TextIO:

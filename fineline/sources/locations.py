@@ -8,7 +8,7 @@ import posixpath
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ FORMATS = {".csv": "delimited", ".tsv": "delimited", ".jsonl": "jsonl", ".ndjson
 VERSION_MARKS = {"s3": "?versionId=", "s3a": "?versionId=", "gs": "#", "gcs": "#"}
 """What follows in the address of an object by its scheme, before the id of one version of it (s3fs, gcsfs)."""
 _COMPRESSED = ".gz"
+_NAMED = 3
 _GLOB = re.compile(r"[*?\[]")
 _DVC = re.compile(r"dvc://(?P<repo>.+)@(?P<rev>[^@:]+):(?P<path>[^:]+)")
 _HUB = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<split>[\w.-]+))?")
@@ -70,6 +71,8 @@ class File:
     """The commit that the location's revision meant."""
     class_names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
     """Column to the names that its numbers stand for, where the collection says so."""
+    left_out: Sequence[str] = ()
+    """What lies in the same folder, or matches the same pattern, and is not read: folders, with a /, and files of other kinds."""
 
     @property
     def suffix(self) -> str:
@@ -192,10 +195,25 @@ def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any
             f"{shown if kind == 'directory' else path} names no data file ({', '.join(FORMATS)})",
             "give a file, a folder that holds some itself, or a glob such as 'folder/**/*.csv'",
         )
+    left_out = sorted(names.keys() - chosen.keys())
+    if kind == "directory":
+        folders = [posixpath.basename(entry["name"]) + "/" for entry in entries if entry["name"] not in found]
+        left_out = [*sorted(folders), *left_out]
     return [
-        File(filesystem, chosen[n], n, posixpath.join(shown, n), found[chosen[n]], format_of(n), **facts)
+        File(
+            *(filesystem, chosen[n], n, posixpath.join(shown, n), found[chosen[n]], format_of(n)),
+            **facts,
+            left_out=left_out,
+        )
         for n in sorted(chosen)
     ]
+
+
+def said_left_out(files: Sequence[File]) -> str:
+    """Such as '; 4 left out: archive/, README.md, rows.xlsx, ...'; '' when all that is there is read."""
+    names = files[0].left_out if files else ()
+    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return f"; {len(names):,} left out: {shown}" if names else ""
 
 
 def format_of(name: str) -> str:

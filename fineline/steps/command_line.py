@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fineline.process import ambient
-from fineline.process.errors import DataRejected, FinelineError, Preempted, UsageError
+from fineline.process.errors import DataRejected, FinelineError, Preempted, ResourceError, UsageError, out_of_memory
 from fineline.process.patience import patient
 
 if TYPE_CHECKING:
@@ -152,6 +152,13 @@ def guarded(work: Callable[[], Any], program: str) -> tuple[int, Any]:
             f"{error.filename or 'input or output'}: {error.strerror}", "free space, memory or rights"
         )
         failure.code = 4
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        failure = ResourceError(
+            "memory ran out",
+            "give the program more of it (on Kubeflow cluster.memory or cluster.train_memory), or fewer or shorter rows",
+        )
     if not _is_first():  # it speaks for all
         if isinstance(failure, Preempted):
             return failure.code, None

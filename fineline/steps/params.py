@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fineline.kubeflow import delivery
 from fineline.process.errors import UsageError
-from fineline.rows.settings import known_encoding, one_character
+from fineline.rows.settings import known_encoding, one_character, rows_or_share
 from fineline.sources.locations import local_place
 from fineline.sources.redaction import redacted
 
@@ -46,7 +46,8 @@ class StepParams(BaseModel):
 
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]
-Delimiter = Annotated[str, AfterValidator(one_character)]
+Mark = Annotated[str, AfterValidator(one_character)]
+BadRows = Annotated[float, Field(ge=0), AfterValidator(rows_or_share)]
 """What says how files of rows are read (fineline.reading)."""
 
 Model = TypeVar("Model", bound=StepParams)

@@ -123,7 +123,7 @@ HINTS = [
     (
         INPUTS / "excel.CSV",
         {"delimiter": ";"},
-        "the file is in another encoding: set {}encoding, for instance to cp1252",
+        "the file is in another encoding: set {}encoding, most likely to cp1252",
     ),
     (INPUTS / "array.json", {}, "write one object per line: jq -c '.[]' array.json > rows.jsonl"),
     (INPUTS / "sep-small.csv", {"columns": {"text": "txt"}}, "did you mean 'text'? name the columns in {}columns"),

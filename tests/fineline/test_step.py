@@ -1,5 +1,6 @@
 """A step that is stopped says so, with its exit code, whatever code it is in."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fineline.steps.command_line import guarded
 from tests.conftest import PROJECT
 
 SWALLOWS_EVERYTHING = """
@@ -38,3 +40,28 @@ def test_a_signal_ends_it_where_a_library_catches_every_exception(number: int, s
         _, error = process.communicate(timeout=60)
     assert process.returncode == 143
     assert error == f"sleep: error: stopped by {said}\nsleep: to mend it: run the same command again to go on\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "allocate", "size"),
+    [
+        *(("builtins", "bytearray", 1 << 60), ("numpy", "empty", 1 << 50)),
+        *(("pyarrow", "allocate_buffer", 1 << 60), ("torch", "empty", 1 << 50)),
+    ],
+)
+def test_memory_that_runs_out_ends_in_one_line(
+    module: str, allocate: str, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = getattr(importlib.import_module(module), allocate)
+    assert guarded(lambda: function(size), "split") == (4, None)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "split: error: memory ran out"
+    assert second.startswith("split: to mend it: give the program more of it")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def work() -> None:
+        raise RuntimeError("the splits leak, which must not happen")
+
+    with pytest.raises(RuntimeError, match="must not happen"):
+        guarded(work, "split")
