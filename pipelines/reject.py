@@ -1,7 +1,6 @@
 """fineline reject: refuse a version; it waits no longer, and is not promoted without a person asking for it."""
 
 import argparse
-import datetime
 
 from fineline.errors import UsageError
 from pipelines import registered
@@ -16,20 +15,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Writes the rejection on the version. No alias moves."""
+    """Writes the rejection into the ledger. No alias moves."""
     from fineline import ledger, registry
 
     reason = registered.reason(flags)
     with registry.server_errors():
         server, name = registered.opened(flags)
         registry.version_of(server, name, flags.version)
-        if ledger.position(server, name, registry.CHAMPION) == flags.version:
+        try:
+            ledger.reject(server, name, flags.version, reason)
+        except ledger.Moved:
             raise UsageError(
                 f"version {flags.version} of {name} serves", "fineline rollback --reason ... takes it back"
-            )
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        said = {"when": when, "who": ledger.who(), "reason": reason}
-        registry.note(server, name, flags.version, registry.REJECTED, said)
+            ) from None
         registry.note(server, name, flags.version, registry.WAITS, None)
     print(f"models:/{name}/{flags.version} is rejected; 'fineline promote --version {flags.version}' can lift that")
     return 0

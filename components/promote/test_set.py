@@ -77,6 +77,7 @@ def join(
         }
         number = before["number"] + 1 if before else 1
         if ledger.append(server, run_id, SERIES, number, entry):
+            ledger.mirror(server, name)
             server.set_registered_model_tag(name, f"{SERIES}.digest", digest)
             server.set_registered_model_tag(name, f"{SERIES}.run", run_id)
             return merged, {"number": number, **entry}, counts

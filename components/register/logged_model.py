@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fineline
-from fineline import artifacts, tracking
+from fineline import artifacts, registry, tracking
 from fineline.artifacts import EVENTS, Manifest
 from fineline.bundle import GOLDEN_TEXTS
 from fineline.errors import ResourceError
@@ -28,7 +28,7 @@ def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
     """
     journal = tracking.go_on(report if (report / EVENTS).is_file() else bundle, folder)
     run_id = journal.run_id or artifacts.read_run_id(report) or artifacts.read_run_id(bundle)
-    if run_id and _has_run(server, run_id):
+    if run_id and registry.has_run(server, run_id):
         journal.close()
         return run_id
     if journal.run_id:
@@ -73,17 +73,6 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
             input_example=list(GOLDEN_TEXTS[1:3]),
         )
     return logged.model_uri, logged.model_id
-
-
-def _has_run(server: Any, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return server.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
 
 
 def _as_never_sent(journal: tracking.Journal) -> tracking.Journal:

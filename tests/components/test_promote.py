@@ -203,10 +203,11 @@ def test_manual_mode_waits(promote) -> None:
     assert champion() == 1
 
 
-def test_a_rejected_version_stays_out(promote, run_step, tmp_path) -> None:
+def test_a_rejected_version_stays_out(promote, run_step, tmp_path, monkeypatch) -> None:
     promote("first", some(60, 300))
     promote("second", some(15, 300), mode="manual")
-    registry.note(tracking.client(), NAME, 2, registry.REJECTED, {"when": "", "who": "ann", "reason": "rude"})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    ledger.reject(tracking.client(), NAME, 2, "rude")
     paths = {name: tmp_path / "second" / name for name in ("bundle", "registration", "splits")}
     _, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
     assert line == "promote: hold: rejected by ann: rude\n"

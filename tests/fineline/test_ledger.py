@@ -108,7 +108,7 @@ def test_aliases_have_ledgers_of_their_own_in_one_series(client, name, move) -> 
 
 def half_done(client: Any, name: str, to: int) -> None:
     """What a process leaves that died between the line and the alias."""
-    state = ledger.settle(client, name)
+    state = ledger.settle(client, name, CHAMPION)
     line = {"alias": CHAMPION, "from": state.at(CHAMPION), "to": to, "verdict": "promote", "reason": "", "evidence": {}}
     line |= {"when": "2026-01-01T00:00:00+00:00", "who": "dead"}
     assert ledger.append(client, state.run_id, ledger.MOVES, len(state.lines) + 1, line)
@@ -152,7 +152,7 @@ def test_what_a_person_moved_by_hand_is_not_undone_silently(client, name, move) 
     with pytest.raises(UsageError) as caught:
         move(1)
     assert "is at version 3, the ledger says 2: it was moved outside fineline" in caught.value.what
-    assert "fineline rollback --to 3" in caught.value.hint
+    assert "fineline repair --alias champion --keep ledger" in caught.value.hint
     assert ledger.aliases(client, name) == {CHAMPION: 3}
     line = move(3, verdict="rollback", mend=True)
     assert (line["from"], line["to"]) == (2, 3)
@@ -162,7 +162,8 @@ def test_what_a_person_moved_by_hand_is_not_undone_silently(client, name, move) 
 def test_an_alias_moved_by_hand_can_be_put_back(client, name, move) -> None:
     move(1)
     client.set_registered_model_alias(name, CHAMPION, "3")
-    move(1, verdict="rollback", mend=True)
+    line = move(1, verdict="rollback", mend=True)
+    assert (line["from"], line["to"]) == (3, 1)
     assert ledger.aliases(client, name) == {CHAMPION: 1}
 
 

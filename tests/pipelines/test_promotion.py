@@ -181,7 +181,7 @@ def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> 
     assert out == f"models:/{name}/2 is champion again, before it 3; it passed its self-test\n"
     assert fineline("rollback", "--reason", "more complaints")[0] == 0
     assert champion(name) == 1  # not back to 3, which was left for a reason
-    assert registry.noted(server, name, 3, registry.REJECTED)["reason"] == "rolled back: complaints"
+    assert ledger.rejection(server, name, 3)["reason"] == "complaints"
     code, _, error = fineline("rollback", "--reason", "still")
     assert code == 2
     assert "had no champion before this one" in error
@@ -284,7 +284,7 @@ def test_a_server_that_dies_leaves_the_champion_and_the_same_command_ends_it(
     assert "does not answer" in error
     assert len(lines(name)) == written
     assert champion(name) == (2 if function == "_publish" else 1)
-    assert fineline(*words)[0] == (0 if words == PROMOTE else 2)  # 2: it is the champion already, says rollback
+    assert fineline(*words)[0] == 0
     assert champion(name) == 2
     assert [line[:2] for line in lines(name)] == [(None, 1), (1, 2)]
     assert "astray" not in fineline("status")[1]
