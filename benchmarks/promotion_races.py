@@ -226,7 +226,7 @@ def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[
             [json.loads(line) for line in Path(file).read_text().splitlines()] == lines,
             "the file differs from the lines",
         )
-    judged = set(test_set.fetch(server, test_set.newest(server, name))["id"])
+    judged = set(test_set.fetch(server, name, test_set.newest(server, name))["id"])
     expect(judged == ids, f"{len(judged)} of {len(ids)} rows in the test set")
     return problems, sum(line["alias"] == registry.CHAMPION for line in lines[before:])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic
 
-from fineline import ledger, ledger_state, tracking
+from fineline import archive, ledger, ledger_state, tracking
 from fineline.errors import UsageError
 
 CHAMPION = ledger_state.CHAMPION
@@ -102,18 +102,20 @@ def create_version(
 
 
 def create_model(server: Any, name: str) -> None:
-    """Creates the registered model with its ledger in one request, of which only one of several processes succeeds."""
+    """Creates the registered model with its ledger and archive in one request; one of several processes succeeds."""
     from mlflow.exceptions import MlflowException
 
     if exists(server, name):
         return
     run_id = ledger.new_run(name)
+    kept = archive.create(server, name, run_id)
     try:
-        server.create_registered_model(name, tags={ledger.RUN_TAG: run_id})
+        server.create_registered_model(name, tags={ledger.RUN_TAG: run_id, archive.TAG: kept})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         server.delete_run(run_id)
+        server.delete_logged_model(kept)
 
 
 def exists(server: Any, name: str) -> bool:

@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace) -> int:
         if _only_finishes(state, flags.to):
             return _finish(server, name, state, flags.dry_run)
         target = flags.to or before(state, name)
-        rejects = _rejects(state, target)
+        rejects = rejects_of(state, target)
         if target == state.at(CHAMPION) == state.aliases.get(CHAMPION):
             raise UsageError(f"version {target} of {name} is the champion already", "give another version with --to")
         if not flags.to and not ledger.has_version(server, name, target):
@@ -114,7 +114,7 @@ def _served(lines: list[Line]) -> list[int]:
     return served
 
 
-def _rejects(state: State, target: int) -> int | None:
+def rejects_of(state: State, target: int) -> int | None:
     """The version that counts as rejected once `target` is champion again: the one that is left."""
     left, here = state.at(CHAMPION), state.aliases.get(CHAMPION)
     if state.standing(CHAMPION) == ASTRAY and target == here and here not in _served(state.lines)[:-1]:

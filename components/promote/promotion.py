@@ -10,7 +10,7 @@ from components.promote import budget, page, test_set
 from components.promote.meeting import Anchor, Meeting, meet
 from components.promote.params import Params
 from components.promote.verdict import HOLD, PROMOTE
-from fineline import artifacts, fetch, ledger, registry, training_rows
+from fineline import archive, artifacts, fetch, ledger, registry, training_rows
 from fineline.bundle import open_bundle, self_test
 from fineline.dataset import write_rows
 from fineline.errors import ResourceError, UsageError
@@ -161,7 +161,7 @@ def _test_rows(
             f"{name} has no frozen test set yet",
             "run the pipeline's promote step once (dvc repro): its test rows begin it",
         )
-    return test_set.active(test_set.fetch(server, newest)), newest, {"joined": 0, "known": 0}
+    return test_set.active(test_set.fetch(server, name, newest)), newest, {"joined": 0, "known": 0}
 
 
 def _against(
@@ -271,7 +271,8 @@ def _log(server: Any, name: str, content: dict[str, Any], folder: Path) -> dict[
     digest = artifacts.sha256_file(folder / artifacts.PROMOTION)
     # With the digest in its name no later comparison of the same two takes its place.
     path = f"promote/{content['version']}-against-{content['champion'] or 'none'}-{digest[:12]}"
-    for file in (artifacts.PROMOTION, artifacts.COMPARISON, artifacts.REPORT):
+    archive.keep(server, name, run_id, folder / artifacts.PROMOTION, path)
+    for file in (artifacts.COMPARISON, artifacts.REPORT):
         if (folder / file).is_file():
             server.log_artifact(run_id, str(folder / file), path)
     return {"run": run_id, "path": path, "sha256": digest, "anchor": content["anchor"]}

@@ -133,7 +133,7 @@ def test_figures_of_another_test_set_count_for_nothing(promote) -> None:
     server = tracking.client()
     assert server.get_registered_model(NAME).tags["test_set.digest"] == found["test_set"]["digest"]
     state = test_set.newest(server, NAME)
-    frozen = test_set.fetch(server, state)
+    frozen = test_set.fetch(server, NAME, state)
     assert (state["number"], len(frozen)) == (2, 300)
     assert frozen["joined"].tolist() == ["models:/words/1"] * 200 + ["models:/words/2"] * 100
 

@@ -1,87 +1,14 @@
 """fineline promote, approve, reject, rollback, history, status against a real MLflow server, which also dies in between."""
 
 import json
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.promote import promotion, test_set
+from components.promote import promotion
 from fineline import ledger, registry, tracking
-from fineline.tasks import get_task
-from pipelines.cli import main
-from tests.mlflow_server import Server, running
-from tests.registering import register_bundle
-from tests.word_bundle import answers_of, some, word_rows, write_word_bundle, write_word_splits
-
-ROWS = word_rows(240)
-TEST, TRAIN = ROWS[:200], ROWS[200:]
-WRONG = {"weak": 80, "equal": 80, "better": 20, "best": 4}
-QUICK = "promote: {bootstrap: 200, speed_texts: 2, speed_rounds: 3, max_latency_ratio: 0}\n"
-
-Fineline = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Path]:
-    """Bundles by their quality, and the splits that they were trained on."""
-    folder = tmp_path_factory.mktemp("bundles")
-    splits = write_word_splits(folder / "splits", TRAIN, TEST)
-    made = {
-        quality: write_word_bundle(
-            folder / quality, answers_of(TEST, some(wrong, 200, len(quality))), splits=splits, note=quality
-        )
-        for quality, wrong in WRONG.items()
-    }
-    return made, splits
-
-
-@pytest.fixture
-def name(mlflow_server: Server, bundles, request, monkeypatch, tmp_path: Path) -> str:
-    """A registered model of this test alone: weak (1, champion), better (2), best (3), and a frozen test set."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
-    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    name = f"{request.node.originalname} {uuid.uuid4().hex[:8]}"
-    made, splits = bundles
-    for quality in ("weak", "better", "best"):
-        register_bundle(name, made[quality], splits)
-    server = tracking.client()
-    test_set.join(server, name, get_task("single_label"), TEST, "the test")
-    ledger.move(server, name, registry.CHAMPION, 1, verdict="promote", reason="first")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(f"register: {{name: '{name}'}}\n{QUICK}")
-    return name
-
-
-@pytest.fixture
-def fineline(name: str, capfd: pytest.CaptureFixture[str]) -> Fineline:
-    """fineline("rollback", "--reason", "because") -> (exit code, stdout, stderr)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main([str(word) for word in words])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return run
-
-
-def champion(name: str) -> int | None:
-    return ledger.aliases(tracking.client(), name).get(registry.CHAMPION)
-
-
-def lines(name: str) -> list[tuple[int | None, int, str]]:
-    found = ledger.read(tracking.client(), name)
-    return [(line["from"], line["to"], line["verdict"]) for line in found if line["alias"] == registry.CHAMPION]
+from tests.mlflow_server import Server
+from tests.pipelines.registered_models import champion, lines
 
 
 def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
@@ -120,10 +47,9 @@ def test_promote_refuses_what_is_not_better_unless_forced(fineline, name) -> Non
 @pytest.mark.parametrize("force", [(), ("--force", "--reason", "urgent")])
 def test_a_version_that_was_damaged_is_not_promoted(force, fineline, name, bundles, tmp_path) -> None:
     version = tracking.client().get_model_version(name, "2")
-    run = tracking.client().get_run(version.run_id)
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes((bundles[0]["better"] / "model.onnx").read_bytes() + b"x")
-    tracking.client().log_artifact(run.info.run_id, str(damaged), "model/artifacts/bundle")
+    tracking.client().log_model_artifact(version.source.removeprefix("models:/"), str(damaged), "artifacts/bundle")
     code, _, error = fineline("promote", "--version", 2, *force)
     assert code in (2, 4)
     assert "model.onnx" in error
@@ -196,7 +122,8 @@ def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> 
     config = json.loads((bundles[0]["better"] / "bundle.json").read_text())
     sick = tmp_path / "bundle.json"
     sick.write_text(json.dumps({**config, "labels": config["labels"][::-1]}))
-    server.log_artifact(server.get_model_version(name, "2").run_id, str(sick), "model/artifacts/bundle")
+    model_id = server.get_model_version(name, "2").source.removeprefix("models:/")
+    server.log_model_artifact(model_id, str(sick), "artifacts/bundle")
     code, _, error = fineline("rollback", "--to", 2, "--reason", "because")
     assert code in (2, 4)
     assert "bundle" in error
@@ -238,6 +165,9 @@ def test_history_and_status_tell_it_all(fineline, name) -> None:
         (("promote", "--version", 9), "has no version 9"),
         (("approve", 9, "--reason", "x"), "has no version 9"),
         (("rollback", "--reason", "  "), "--reason is empty"),
+        (("rollback", "--to", 0, "--reason", "x"), "--to 0 is no version"),
+        (("repair", "--alias", "champion"), "--alias and --keep go together"),
+        (("repair", "--alias", "nobody", "--keep", "ledger"), "has no alias nobody"),
         (("rollback", "--reason", "x" * 1001), "1,001 characters, 1,000 fit"),
     ],
 )

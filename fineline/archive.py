@@ -1,0 +1,62 @@
+"""Files that decide, kept twice: in a run, where people look for them, and in a logged model of the same MLflow, named ledger.
+
+Whoever cleans up deletes runs, and `mlflow gc` removes their files for good. It takes no logged model with them.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fineline import artifacts, ledger, tracking
+from fineline.errors import ResourceError
+from fineline.patience import may_pass
+
+TAG = "ledger.archive"
+"""Tag of the registered model with the id of the logged model that holds the second copies, each under its sha256."""
+
+
+def create(server: Any, name: str, run_id: str) -> str:
+    """Makes the logged model for the registered model `name`, in the experiment of its ledger's run; gives its id."""
+    experiment = server.get_run(run_id).info.experiment_id
+    made = server.create_logged_model(experiment, name="ledger", tags={"fineline.ledger": name})
+    server.finalize_logged_model(made.model_id, "READY")
+    return made.model_id
+
+
+def keep(server: Any, name: str, run_id: str, path: Path, folder: str = "") -> str:
+    """Logs a file to a run, in `folder` there, and to the archive of the registered model `name`; gives its sha256 (hex)."""
+    digest = artifacts.sha256_file(path)
+    server.log_artifact(run_id, str(path), folder or None)
+    tags = server.get_registered_model(name).tags
+    archive = tags.get(TAG) or create(server, name, ledger.run_of(server, name))
+    if TAG not in tags:  # a model from before there were archives, or of another tool
+        server.set_registered_model_tag(name, TAG, archive)
+    server.log_model_artifact(archive, str(path), digest)
+    return digest
+
+
+def fetch(server: Any, name: str, run_id: str, path: str, digest: str, folder: Path) -> Path:
+    """Downloads the file `path` of a run into `folder`, or its copy in the archive: whichever has the sha256 `digest`.
+
+    Raises ResourceError when neither has, and what MLflow raised when it does not answer.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    archive = server.get_registered_model(name).tags.get(TAG)
+    places = [f"runs:/{run_id}/{path}"] + ([f"models:/{archive}/{digest}/{Path(path).name}"] if archive else [])
+    mlflow.set_tracking_uri(tracking.tracking_uri())
+    for place in places:
+        try:
+            found = Path(mlflow.artifacts.download_artifacts(place, dst_path=tempfile.mkdtemp(dir=folder)))
+        except (MlflowException, RequestException, OSError) as error:
+            if may_pass(error):
+                raise
+            continue
+        if artifacts.sha256_file(found) == digest:
+            return found
+    raise ResourceError(
+        f"the file {path} of run {run_id} is gone or was changed, and {name} has no copy of it",
+        "restore the artifact store",
+    )
