@@ -27,11 +27,7 @@ def keep(server: Any, name: str, run_id: str, path: Path, folder: str = "") -> s
     """Logs a file to a run, in `folder` there, and to the archive of the registered model `name`; gives its sha256 (hex)."""
     digest = artifacts.sha256_file(path)
     server.log_artifact(run_id, str(path), folder or None)
-    tags = server.get_registered_model(name).tags
-    archive = tags.get(TAG) or create(server, name, ledger.run_of(server, name))
-    if TAG not in tags:  # a model from before there were archives, or of another tool
-        server.set_registered_model_tag(name, TAG, archive)
-    server.log_model_artifact(archive, str(path), digest)
+    server.log_model_artifact(_archive(server, name), str(path), digest)
     return digest
 
 
@@ -44,19 +40,38 @@ def fetch(server: Any, name: str, run_id: str, path: str, digest: str, folder: P
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    archive = server.get_registered_model(name).tags.get(TAG)
-    places = [f"runs:/{run_id}/{path}"] + ([f"models:/{archive}/{digest}/{Path(path).name}"] if archive else [])
+    archive = server.get_registered_model(name).tags.get(TAG, "none")
     mlflow.set_tracking_uri(tracking.tracking_uri())
-    for place in places:
+    silent: Exception | None = None
+    for place in (
+        lambda: f"runs:/{run_id}/{path}",
+        lambda: f"{server.get_logged_model(archive).artifact_location}/{digest}/{Path(path).name}",
+    ):
         try:
-            found = Path(mlflow.artifacts.download_artifacts(place, dst_path=tempfile.mkdtemp(dir=folder)))
+            found = Path(mlflow.artifacts.download_artifacts(place(), dst_path=tempfile.mkdtemp(dir=folder)))
         except (MlflowException, RequestException, OSError) as error:
-            if may_pass(error):
-                raise
+            silent = error if may_pass(error) else silent
             continue
         if artifacts.sha256_file(found) == digest:
             return found
+    if silent:
+        raise silent
     raise ResourceError(
         f"the file {path} of run {run_id} is gone or was changed, and {name} has no copy of it",
         "restore the artifact store",
     )
+
+
+def _archive(server: Any, name: str) -> str:
+    """The id of the logged model, made now where it was deleted or (a model of another tool) there was none."""
+    from mlflow.exceptions import MlflowException
+
+    if archive := server.get_registered_model(name).tags.get(TAG):
+        try:
+            return server.get_logged_model(archive).model_id
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    made = create(server, name, ledger.run_of(server, name))
+    server.set_registered_model_tag(name, TAG, made)
+    return made

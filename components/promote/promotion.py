@@ -65,7 +65,8 @@ def promote(
             content |= _plain(PROMOTE, "first: there is no champion yet")
             content["anchor"] = version
         elif not ledger.has_version(server, name, champion):
-            content |= _plain(HOLD, f"the champion, version {champion}, was deleted: nothing can be compared with it")
+            gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
+            content |= _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
             content["anchor"] = anchor_of(ledger.read(server, name)) or champion
         else:
             content |= _against(server, params, name, champion, version, bundle, frozen, content, folder)

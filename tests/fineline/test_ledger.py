@@ -218,3 +218,32 @@ def test_a_version_that_is_not_there(client, name) -> None:
         registry.version_of(client, name, 9)
     assert "has no version 9" in caught.value.what
     assert caught.value.hint == "versions: 1, 2, 3"
+
+
+SAID = '{"when": "", "verdict": "promote", "reason": "", "champion": 1, "evidence": {"run": "a"}, "corrected": {}}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1", '"one"'),
+        ('"when": "", ', ""),
+        ('{"run": "a"}', '"a"'),
+        ("{}", "[]"),
+        ("{}", '{"gain": "much"}'),
+        ("{}}", '{}, "since": {"rows": "many"}}'),
+        (SAID, "[1]"),
+        (SAID, "soon"),
+    ],
+)
+def test_a_note_on_a_version_that_was_edited_is_named(old, new) -> None:
+    from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+
+    for text in (SAID, SAID.replace(old, new)):
+        tags = [ModelVersionTag(registry.VERDICT, text)]
+        version = ModelVersion("tiny", "2", 0, tags=tags)
+        if text == SAID:
+            assert registry.read_note(version, registry.VERDICT)["champion"] == 1
+            continue
+        with pytest.raises(UsageError, match=r"the tag promotion\.verdict of version 2 of tiny was edited"):
+            registry.read_note(version, registry.VERDICT)

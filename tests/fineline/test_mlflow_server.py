@@ -256,7 +256,7 @@ def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatc
     ("tag", "text"),
     [
         (registry.WAITS, "soon"),
-        (registry.REJECTED, "[1]"),
+        (registry.WAITS, "[1]"),
         (registry.VERDICT, '{"reason": 3}'),
         (ledger.RUN_TAG, "none"),
     ],

@@ -193,7 +193,8 @@ def test_the_ledger_survives_the_cleaning_of_all_runs(fineline, name, mlflow_ser
     assert "champion         2       2  agrees" in out
     assert ledger.read(server, name) == kept
     assert ledger.entries(server, ledger.run_of(server, name), budget.SERIES) == questions
-    assert fineline("promote", "--version", 3)[0] == 0  # on the copies of test set and training rows
+    code, _, error = fineline("promote", "--version", 3)  # on the copies of test set and training rows
+    assert code == 0, error
     assert fineline("rollback", *BECAUSE)[0] == 0
     assert (champion(name), [line[:2] for line in lines(name)]) == (2, [(None, 1), (1, 2), (2, 3), (3, 2)])
     check_every_digest(name, tmp_path)
