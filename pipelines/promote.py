@@ -48,7 +48,7 @@ def run(flags: argparse.Namespace) -> int:
     params = load_params(Params, "promote", flags.params) if Path(flags.params).is_file() else Params.model_validate({})
     with registry.server_errors():
         server, name = registered.opened(flags)
-        version = flags.version or _challenger(server, name)
+        version = _challenger(server, name) if flags.version is None else flags.version
         with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
             bundle = fetched(server, name, version, Path(temporary) / "bundle")
             if flags.dry_run:

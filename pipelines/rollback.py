@@ -51,34 +51,40 @@ def run(flags: argparse.Namespace) -> int:
             )
         with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
             self_test(open_bundle(fetched(server, name, target, Path(temporary))))
-        left = state.at(CHAMPION)
+        left = rejects or state.at(CHAMPION)
         if flags.dry_run:
             also = f"; version {rejects} would count as rejected" if rejects else ""
-            print(f"would make models:/{name}/{target} champion again, it is {left} now; it passed its self-test{also}")
+            print(f"would make models:/{name}/{target} champion again, before it {left}; it passed its self-test{also}")
             return 0
-        sha256 = registry.version_of(server, name, target).tags[registry.SHA256]
-        try:
-            ledger.move(
-                server,
-                name,
-                CHAMPION,
-                target,
-                expected=left,
-                verdict=ROLLBACK,
-                reason=reason,
-                evidence={"self_test": "passed", "bundle_sha256": sha256},
-                mend=True,
-                rejects=rejects,
-            )
-        except ledger.Moved as moved:
-            raise UsageError(
-                f"another process made version {moved.now} champion meanwhile",
-                "look at 'fineline status', then decide again",
-            ) from None
+        _move(server, name, state, target, rejects, reason)
     print(
         f"models:/{name}/{target} is champion again, before it {left}; it passed its self-test{_noted(state, target)}"
     )
     return 0
+
+
+def _move(server: Any, name: str, state: State, target: int, rejects: int | None, reason: str) -> None:
+    from fineline import ledger, registry
+
+    sha256 = registry.version_of(server, name, target).tags[registry.SHA256]
+    try:
+        ledger.move(
+            server,
+            name,
+            CHAMPION,
+            target,
+            expected=state.at(CHAMPION),
+            verdict=ROLLBACK,
+            reason=reason,
+            evidence={"self_test": "passed", "bundle_sha256": sha256},
+            mend=True,
+            rejects=rejects,
+        )
+    except ledger.Moved as moved:
+        raise UsageError(
+            f"another process made version {moved.now} champion meanwhile",
+            "look at 'fineline status', then decide again",
+        ) from None
 
 
 def before(state: State, name: str) -> int:

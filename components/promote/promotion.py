@@ -61,15 +61,7 @@ def promote(
         if not asked and (said := ledger.rejection(server, name, version)):
             why = f"rejected by {said['who']}: {said['reason']}"
             return _written(folder, {**content, **_plain(HOLD, why), "waits": False})
-        if champion is None:
-            content |= _plain(PROMOTE, "first: there is no champion yet")
-            content["anchor"] = version
-        elif not ledger.has_version(server, name, champion):
-            gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
-            content |= _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
-            content["anchor"] = anchor_of(ledger.read(server, name)) or champion
-        else:
-            content |= _against(server, params, name, champion, version, bundle, frozen, content, folder)
+        content |= _judged(server, params, name, champion, version, bundle, frozen, content, folder)
         moves = content["verdict"] == PROMOTE or bool(force)
         content["waits"] = moves and not asked and params.mode == "manual"
         content["evidence"] = _log(server, name, content, folder)
@@ -163,6 +155,27 @@ def _test_rows(
             "run the pipeline's promote step once (dvc repro): its test rows begin it",
         )
     return test_set.active(test_set.fetch(server, name, newest)), newest, {"joined": 0, "known": 0}
+
+
+def _judged(
+    server: Any,
+    params: Params,
+    name: str,
+    champion: int | None,
+    version: int,
+    bundle: Path,
+    frozen: "pd.DataFrame",
+    content: dict[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """The verdict and what it rests on, as promotion.json holds it."""
+    if champion is None:
+        return {**_plain(PROMOTE, "first: there is no champion yet"), "anchor": version}
+    if ledger.has_version(server, name, champion):
+        return _against(server, params, name, champion, version, bundle, frozen, content, folder)
+    gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
+    verdict = _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
+    return {**verdict, "anchor": anchor_of(ledger.read(server, name)) or champion}
 
 
 def _against(

@@ -167,6 +167,40 @@ def test_an_alias_moved_by_hand_can_be_put_back(client, name, move) -> None:
     assert ledger.aliases(client, name) == {CHAMPION: 1}
 
 
+def test_a_rejection_that_comes_in_between_is_seen(client, name, move, monkeypatch) -> None:
+    """A promoter has read the ledger and found nothing; before it writes its line, a person rejects the version."""
+    move(1)
+    append, waiting = ledger.append, [2]
+
+    def slow(*arguments: Any) -> bool:
+        if waiting:
+            ledger.reject(client, name, waiting.pop(), "rude")
+        return append(*arguments)
+
+    monkeypatch.setattr(ledger, "append", slow)
+    with pytest.raises(ledger.Moved):
+        move(2, unless_rejected=True)
+    assert ledger.aliases(client, name) == {CHAMPION: 1}
+    assert ledger.rejection(client, name, 2)["reason"] == "rude"
+    assert "ledger.000002.rejected" in client.get_registered_model(name).tags
+    move(2, expected=1)  # a person asked
+    assert ledger.rejection(client, name, 2) is None
+    with pytest.raises(ledger.Moved):
+        ledger.reject(client, name, 2, "it serves")
+
+
+def test_another_alias_is_left_alone(client, name, move) -> None:
+    move(1)
+    ledger.move(client, name, registry.CHALLENGER, 2, verdict="registered", reason="")
+    client.set_registered_model_alias(name, registry.CHALLENGER, "3")
+    assert move(2, expected=1)["from"] == 1
+    with pytest.raises(UsageError, match="the alias challenger of"):
+        ledger.move(client, name, registry.CHALLENGER, 1, verdict="registered", reason="")
+    assert ledger.aliases(client, name) == {CHAMPION: 2, registry.CHALLENGER: 3}
+    half_done(client, name, 3)
+    assert ledger.position(client, name, CHAMPION) == 3
+
+
 def test_a_deleted_champion_blocks_nothing(client, name, move) -> None:
     move(1)
     move(2)

@@ -163,6 +163,7 @@ def test_history_and_status_tell_it_all(fineline, name) -> None:
     [
         (("status", "--name", "nobody"), "no model nobody is registered"),
         (("promote", "--version", 9), "has no version 9"),
+        (("promote", "--version", 0), "has no version 0"),
         (("approve", 9, "--reason", "x"), "has no version 9"),
         (("rollback", "--reason", "  "), "--reason is empty"),
         (("rollback", "--to", 0, "--reason", "x"), "--to 0 is no version"),
