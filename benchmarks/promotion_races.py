@@ -29,6 +29,7 @@ from components.register.params import Params as RegisterParams
 from fineline.artifacts.folders import read_manifest
 from fineline.process.errors import ResourceError
 from fineline.registry import ledger, model_versions
+from fineline.registry.ledger_state import copies
 from fineline.steps.command_line import quiet_libraries
 from fineline.tracking import connection
 from tests.mlflow_server import postgresql, running
@@ -150,8 +151,7 @@ def _register_all(inputs: dict[str, Any]) -> None:
             splits=splits,
             registration=_registration(inputs, bundle, "shared"),
         )
-    said = {"when": "", "who": "benchmark", "reason": "to see that it stays out"}
-    model_versions.note(connection.client(), SHARED, 4, model_versions.REJECTED, said)
+    ledger.reject(connection.client(), SHARED, 4, "to see that it stays out")
 
 
 def _weak_again() -> int:
@@ -221,15 +221,15 @@ def _check(name: str, carried: list[Path], ids: set[str], before: int) -> tuple[
         expect([line["from"] for line in chain] == [None, *(line["to"] for line in chain[:-1])], f"chain of {alias}")
         expect(chain[-1]["to"] == aliases[alias], f"{alias} is at {aliases[alias]}, ledger {chain[-1]['to']}")
         expect(all(line["from"] != line["to"] for line in chain), f"a move of {alias} to where it was")
-    mirrored = [json.loads(model.tags[f"ledger.{line['number']:06d}.{line['alias']}"]) for line in lines]
-    expect(mirrored == lines, "tags differ from the lines")
+    kept = copies(server.get_run(model.tags[ledger.RUN_TAG]).data.params)
+    expect({tag: model.tags.get(tag) for tag in kept} == kept, "tags differ from the entries")
     with tempfile.TemporaryDirectory() as temporary:
         file = server.download_artifacts(model.tags[ledger.RUN_TAG], ledger.FILE, temporary)
         expect(
             [json.loads(line) for line in Path(file).read_text().splitlines()] == lines,
             "the file differs from the lines",
         )
-    judged = set(test_set.fetch(server, test_set.newest(server, name))["id"])
+    judged = set(test_set.fetch(server, name, test_set.newest(server, name))["id"])
     expect(judged == ids, f"{len(judged)} of {len(ids)} rows in the test set")
     return problems, sum(line["alias"] == model_versions.CHAMPION for line in lines[before:])
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "approve": "let a version serve that waits for a person's word",
     "reject": "refuse a version: no pipeline promotes it any more",
     "rollback": "return to an earlier champion, once it is proven that it still works",
+    "repair": "every alias against the ledger, and which of the two is right; a ledger that was deleted, made again",
     "status": "what serves, since when, on what evidence, and what waits",
     "history": "every move of an alias, from the ledger",
     "summary": "what the pipeline made: figures, times, the gate's verdict, the registered version",

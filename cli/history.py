@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from cli import registered
+from fineline.registry.ledger_state import HALF_DONE, Line, State
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def run(flags: argparse.Namespace) -> int:
 
     with model_versions.server_errors():
         server, name = registered.opened(flags)
-        lines = ledger.read(server, name)
+        state = ledger.look(server, name)
+        lines = [line | _half_done(state, line) for line in state.lines]
     chosen = [line for line in lines if flags.alias in (None, line["alias"])]
     if flags.json:
         sys.stdout.writelines(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in chosen)
@@ -33,7 +35,17 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _half_done(state: State, line: Line) -> dict[str, Any]:
+    """{"half_done": true} for a move whose alias did not follow, nothing for all others."""
+    alias = line["alias"]
+    if alias and line == state.newest(alias) and state.standing(alias) == HALF_DONE:
+        return {"half_done": True}
+    return {}
+
+
 def _row(line: dict[str, Any]) -> str:
     when = line["when"][:19].replace("T", " ")
-    before = line["from"] or "-"
-    return f"{when}  {line['alias']:10}  {before:>4}  {line['to']:>4}  {line['who']:10}  {line['verdict']:10}  {line['reason']}"
+    before, to = line["from"] or "-", line["to"] or "-"
+    half = f" [half done: cut short before {line['alias']} moved]" if line.get("half_done") else ""
+    verdict = line["verdict"]
+    return f"{when}  {line['alias'] or '-':10}  {before:>4}  {to:>4}  {line['who']:10}  {verdict:10}  {line['reason']}{half}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from fineline.process.errors import UsageError
 from fineline.registry import model_versions
+from fineline.registry.ledger_state import AGREES, CHAMPION, DELETED, HALF_DONE, State
 from fineline.tracking import connection
 
 PARAMS = "params.yaml"
@@ -25,6 +26,11 @@ def add_name(parser: argparse.ArgumentParser) -> None:
 def add_reason(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Adds --reason."""
     parser.add_argument("--reason", required=required, metavar="TEXT", help="why; it is kept in the ledger")
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Adds --dry-run."""
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
 
 
 def opened(flags: argparse.Namespace) -> tuple[Any, str]:
@@ -52,6 +58,29 @@ def reason(flags: argparse.Namespace) -> str:
             f"--reason has {len(text):,} characters, {LONGEST_REASON:,} fit", "shorten it, and link to the rest"
         )
     return text
+
+
+def standing(state: State, alias: str) -> str:
+    """How an alias stands to the ledger, in words."""
+    found, line = state.standing(alias), state.newest(alias)
+    if line is None:
+        return "not in the ledger"
+    if found == AGREES:
+        return AGREES
+    if found == DELETED:
+        return f"version {line['to']} was deleted"
+    return f"the move to {line['to']} was cut short" if found == HALF_DONE else "moved outside fineline"
+
+
+def remedy(state: State, alias: str) -> str:
+    """What mends an alias that does not agree with the ledger."""
+    found = state.standing(alias)
+    if found == DELETED:
+        if alias == CHAMPION:
+            return "'fineline rollback --reason ...' returns to the champion before it, '--to N' to another one"
+        return "the next version that is registered takes its place"
+    does = ("finishes the move", "takes it back") if found == HALF_DONE else ("puts it back", "records where it is")
+    return f"'fineline repair --alias {alias} --keep ledger' {does[0]}, '--keep server' {does[1]}"
 
 
 def _name(params: str) -> str:

@@ -1,7 +1,6 @@
 """fineline reject: refuse a version; it waits no longer, and is not promoted without a person asking for it."""
 
 import argparse
-import datetime
 
 from cli import registered
 from fineline.process.errors import UsageError
@@ -16,20 +15,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Writes the rejection on the version. No alias moves."""
+    """Writes the rejection into the ledger. No alias moves."""
     from fineline.registry import ledger, model_versions
 
     reason = registered.reason(flags)
     with model_versions.server_errors():
         server, name = registered.opened(flags)
         model_versions.version_of(server, name, flags.version)
-        if ledger.position(server, name, model_versions.CHAMPION) == flags.version:
+        try:
+            ledger.reject(server, name, flags.version, reason)
+        except ledger.Moved:
             raise UsageError(
                 f"version {flags.version} of {name} serves", "fineline rollback --reason ... takes it back"
-            )
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        said = {"when": when, "who": ledger.who(), "reason": reason}
-        model_versions.note(server, name, flags.version, model_versions.REJECTED, said)
+            ) from None
         model_versions.note(server, name, flags.version, model_versions.WAITS, None)
     print(f"models:/{name}/{flags.version} is rejected; 'fineline promote --version {flags.version}' can lift that")
     return 0

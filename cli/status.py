@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cli import registered
+from fineline.registry.ledger_state import AGREES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,30 +33,31 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def status(server: Any, name: str) -> dict[str, Any]:
-    """{name, champion, challenger, waits, rejected, test_set, astray}, JSON values.
+    """{name, champion, challenger, waits, rejected, test_set, astray, ledger_deleted}, JSON values.
 
     `champion` and `challenger` are {version, line, judged, since, tags} or None: `judged` is the newest verdict on it, `since`
-    its figures on test rows that joined after it was promoted, from the newest comparison with it. `waits` and `rejected` map
-    versions to what was noted on them, `astray` lists aliases that are elsewhere than the ledger says.
+    its figures on test rows that joined after it was promoted, from the newest comparison with it. `waits` maps versions to what
+    was noted on them, `rejected` to the ledger's line that says so; `astray` lists aliases that are not where the ledger says.
     """
     from components.promote import test_set
     from fineline.registry import ledger, model_versions
 
-    lines = ledger.read(server, name)
-    aliases = ledger.aliases(server, name)
-    newest = {line["alias"]: line for line in lines}
+    state = ledger.look(server, name)
     versions = {int(found.version): found for found in server.search_model_versions(f"name='{name}'")}
     kept = ("bundle_sha256", "data_digest", "data_revision", "git_commit", "git_dirty", "gate", "test_set.digest")
 
     judged = {version: model_versions.read_note(made, model_versions.VERDICT) for version, made in versions.items()}
     newest_first = sorted(filter(None, judged.values()), key=lambda said: said["when"], reverse=True)
+    waits = {
+        version: model_versions.read_note(made, model_versions.WAITS) for version, made in sorted(versions.items())
+    }
 
     def held(alias: str) -> dict[str, Any] | None:
-        version = aliases.get(alias)
-        if version is None:
+        version = state.aliases.get(alias)
+        if version not in versions:
             return None
         tags = versions[version].tags
-        line = newest.get(alias)
+        line = state.newest(alias)
         return {
             "version": version,
             "line": line if line and line["to"] == version else None,
@@ -66,21 +68,24 @@ def status(server: Any, name: str) -> dict[str, Any]:
             "tags": {key: tags[key] for key in kept if key in tags},
         }
 
-    def noted(tag: str) -> dict[int, Any]:
-        notes = {version: model_versions.read_note(found, tag) for version, found in sorted(versions.items())}
-        return {version: said for version, said in notes.items() if said}
-
     return {
         "name": name,
         "champion": held(model_versions.CHAMPION),
         "challenger": held(model_versions.CHALLENGER),
-        "waits": noted(model_versions.WAITS),
-        "rejected": noted(model_versions.REJECTED),
+        "waits": {version: said for version, said in waits.items() if said},
+        "rejected": state.rejected(),
         "test_set": test_set.newest(server, name),
+        "ledger_deleted": not model_versions.has_run(server, state.run_id),
         "astray": [
-            {"alias": alias, "registry": aliases.get(alias), "ledger": line["to"]}
-            for alias, line in newest.items()
-            if aliases.get(alias) != line["to"]
+            {
+                "alias": alias,
+                "registry": state.aliases.get(alias),
+                "ledger": state.at(alias),
+                "standing": registered.standing(state, alias),
+                "remedy": registered.remedy(state, alias),
+            }
+            for alias in state.names
+            if state.standing(alias) != AGREES
         ],
     }
 
@@ -102,9 +107,11 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if state := found["test_set"]:
         yield f"test set    {state['rows']:,} rows since {_date(state['when'])}, sha256 {state['digest'][:12]}"
     for entry in found["astray"]:
-        now = entry["registry"] or "none"
-        yield f"astray      {entry['alias']} is at version {now}, the ledger says {entry['ledger']}: a move cut short, or"
-        yield "            one outside fineline; the next promote ends the first, fineline rollback --to N the second"
+        now = f"at version {entry['registry']}" if entry["registry"] else "nowhere"
+        yield f"astray      {entry['alias']} is {now}, the ledger says {entry['ledger'] or 'none'}: {entry['standing']}"
+        yield f"            {entry['remedy']}"
+    if found["ledger_deleted"]:
+        yield "ledger      its run was deleted, so nothing can be written: 'fineline repair' restores it"
 
 
 def _champion(champion: dict[str, Any]) -> Iterator[str]:
@@ -121,7 +128,7 @@ def _champion(champion: dict[str, Any]) -> Iterator[str]:
         yield f"            gain in {gain['metric']} when promoted {_gain(gain)}, corrected for having been selected by it"
     if since := champion["since"]:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in since.items() if name != "rows")
-        yield f"            on {since['rows']:,} test rows that joined since: {figures}"
+        yield f"            on {since.get('rows', 0):,} test rows that joined since: {figures}"
     dirty = ", with uncommitted changes" if tags.get("git_dirty") == "true" else ""
     yield (
         f"            bundle {tags.get('bundle_sha256', 'unknown')[:12]}, data {tags.get('data_digest', 'unknown')[:19]}, "

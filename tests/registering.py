@@ -60,15 +60,20 @@ def versions(name: str = "tiny") -> dict[int, dict[str, str]]:
 
 def register_bundle(name: str, bundle: Path, splits: Path | None = None) -> int:
     """Registers `bundle` as the step does, but for the pyfunc around it and the gate; gives the version."""
+    import mlflow
+
     server = connection.client()
+    mlflow.set_tracking_uri(connection.tracking_uri())  # by it the registry finds the logged model
     run_id = ledger.new_run("test")
-    server.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
+    model = server.create_logged_model(server.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
+    server.log_model_artifacts(model.model_id, str(bundle), "artifacts/bundle")
+    server.finalize_logged_model(model.model_id, "READY")
     tags = {model_versions.SHA256: folders.read_manifest(bundle).digest.removeprefix("sha256:")}
     if splits:
-        tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
-    source = f"{server.get_run(run_id).info.artifact_uri}/model"
+        tags[training_rows.TAG] = training_rows.write(server, name, run_id, splits)
+    source = f"models:/{model.model_id}"
     version = model_versions.create_version(
-        server, name, source=source, model_id="", run_id=run_id, tags=tags, description=""
+        server, name, source=source, model_id=model.model_id, run_id=run_id, tags=tags, description=""
     )
     ledger.move(server, name, model_versions.CHALLENGER, version, verdict="registered", reason="test")
     return version

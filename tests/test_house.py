@@ -10,7 +10,6 @@ MOST_LINES_OF_A_FUNCTION = 60
 MOST_LINES_OF_A_FILE = 400
 LONGER = {
     "components/promote/meeting.py: meet": 73,
-    "components/promote/promotion.py: promote": 63,
 }
 """Functions that are longer, and how long: each may only shrink, and leaves the list when it is short enough."""
 

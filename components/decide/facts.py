@@ -96,7 +96,7 @@ def _new(server: Any, champion: Any, rows: "pd.DataFrame") -> int | None:
     ids, hashes = set(seen["id"]), set(seen["text_sha256"])
     state = test_set.newest(server, champion.name)
     if state:
-        frozen = test_set.fetch(server, state)
+        frozen = test_set.fetch(server, champion.name, state)
         ids |= set(frozen["id"].astype(str))
         hashes |= set(training_rows.text_hashes(frozen["text"].tolist()))
     by_text = np.array([digest in hashes for digest in training_rows.text_hashes(rows["text"].tolist())])

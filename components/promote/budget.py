@@ -76,15 +76,24 @@ def ask(server: Any, name: str, alpha: float, asked: dict[str, Any], rows: int) 
     run_id = ledger.run_of(server, name)
     while True:
         written = ledger.entries(server, run_id, SERIES)
-        budget, shares = _replayed(written)
-        for entry, share in zip(written, shares, strict=True):
-            if all(entry.get(key) == value for key, value in asked.items()):
-                return Level(alpha, alpha * share, budget)
-        budget = budget.refilled(rows - budget.rows)
+        level, known = foreseen(written, alpha, asked, rows)
+        if known:
+            return level
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         entry = {"when": when, "who": ledger.who(), **asked, "rows": rows}
         if ledger.append(server, run_id, SERIES, len(written) + 1, entry):
-            return Level(alpha, alpha * budget.share(), budget.spent(rows))
+            ledger.mirror(server, name)
+            return level
+
+
+def foreseen(written: list[dict[str, Any]], alpha: float, asked: dict[str, Any], rows: int) -> tuple[Level, bool]:
+    """The level that the question `asked` has after those `written`, and whether it is one of them."""
+    budget, shares = _replayed(written)
+    for entry, share in zip(written, shares, strict=True):
+        if all(entry.get(key) == value for key, value in asked.items()):
+            return Level(alpha, alpha * share, budget), True
+    budget = budget.refilled(rows - budget.rows)
+    return Level(alpha, alpha * budget.share(), budget.spent(rows)), False
 
 
 def _replayed(written: list[dict[str, Any]]) -> tuple[Budget, list[float]]:

@@ -13,8 +13,8 @@ from components.promote.verdict import HOLD, PROMOTE
 from fineline.artifacts import folders
 from fineline.bundles.bundle import open_bundle, self_test
 from fineline.process.errors import ResourceError, UsageError
-from fineline.registry import fetch, ledger, model_versions, training_rows
-from fineline.registry.model_versions import CHAMPION
+from fineline.registry import archive, fetch, ledger, model_versions, training_rows
+from fineline.registry.ledger_state import ASTRAY, CHAMPION, DELETED, HALF_DONE
 from fineline.rows.dataset import write_rows
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def promote(
     `rows` join the frozen test set first. Writes promotion.json, comparison.parquet and report.html into `folder` and logs
     them to the version's run before the alias moves. When another process moved it meanwhile, the challenger is judged
     again, against the new champion: a verdict is on two models. `force` (the reason) moves it whatever the verdict;
-    `asked` says that a person did ask, which lifts an earlier rejection. Raises ResourceError when the bundle fails its
+    `asked` says that a person did ask: a rejection does not count then. Raises ResourceError when the bundle fails its
     self-test or the champion keeps changing, UsageError when there is no test row to compare on.
     """
     self_test(open_bundle(bundle))
@@ -57,17 +57,12 @@ def promote(
             "test_set": {**state, **counts},
             "moved": False,
         }
-        rejected = model_versions.noted(server, name, version, model_versions.REJECTED)
         if champion == version:
             return _written(folder, {**content, **_plain(PROMOTE, "it is the champion already"), "waits": False})
-        if rejected and not asked:
-            said = f"rejected by {rejected['who']}: {rejected['reason']}"
-            return _written(folder, {**content, **_plain(HOLD, said), "waits": False})
-        if champion is None:
-            content |= _plain(PROMOTE, "first: there is no champion yet")
-            content["anchor"] = version
-        else:
-            content |= _against(server, params, name, champion, version, bundle, frozen, content, folder)
+        if not asked and (said := ledger.rejection(server, name, version)):
+            why = f"rejected by {said['who']}: {said['reason']}"
+            return _written(folder, {**content, **_plain(HOLD, why), "waits": False})
+        content |= _judged(server, params, name, champion, version, bundle, frozen, content, folder)
         moves = content["verdict"] == PROMOTE or bool(force)
         content["waits"] = moves and not asked and params.mode == "manual"
         content["evidence"] = _log(server, name, content, folder)
@@ -85,11 +80,44 @@ def promote(
                 verdict=FORCED if force else content["verdict"],
                 reason=reason,
                 evidence=content["evidence"],
+                unless_rejected=not asked,
             )
         except ledger.Moved:
             continue
         return _written(folder, {**content, "moved": True})
     raise ResourceError(f"the champion of {name} changed {_ATTEMPTS} times while it was compared with", "run it again")
+
+
+def foreseen(server: Any, params: Params, name: str, version: int, bundle: Path, force: str = "") -> str:
+    """What `promote` of a person would do, in a line; nothing is written. The self-test is made, no answer is compared: a look at
+    the verdict would be a question to the test set that its budget does not know of."""
+    self_test(open_bundle(bundle))
+    state = ledger.look(server, name)
+    champion = state.at(CHAMPION)
+    if state.standing(CHAMPION) == ASTRAY:
+        raise ledger.astray(name, CHAMPION, state)
+    ending = "finish the move of champion that was cut short, then " if state.standing(CHAMPION) == HALF_DONE else ""
+    moves = f"make models:/{name}/{version} champion{f', before it {champion}' if champion else ''}"
+    if champion == version:
+        return (
+            f"would {ending}do nothing more: models:/{name}/{version} is the champion"
+            if ending
+            else (f"would do nothing: models:/{name}/{version} is the champion already")
+        )
+    if champion is None:
+        return f"would {moves}: there is no champion yet; it passed its self-test"
+    if state.standing(CHAMPION) == DELETED:
+        return f"would {moves if force else 'hold'}: the champion, version {champion}, was deleted"
+    frozen, test_rows, _ = _test_rows(server, name, version, bundle, None)
+    asked = _question(server, name, champion, version, test_rows["digest"])
+    written = ledger.entries(server, state.run_id, budget.SERIES)
+    level, known = budget.foreseen(written, params.alpha, asked, len(frozen))
+    question = "the same question as before" if known else f"question {level.questions}"
+    waits = "" if force else " if the verdict is promote"
+    return (
+        f"would {ending}compare version {version} with champion {champion} on {len(frozen):,} frozen test rows ({question}, "
+        f"at level {level.now:.2g}) and {moves}{waits}; it passed its self-test"
+    )
 
 
 def line(content: Mapping[str, Any]) -> str:
@@ -127,7 +155,28 @@ def _test_rows(
             f"{name} has no frozen test set yet",
             "run the pipeline's promote step once (dvc repro): its test rows begin it",
         )
-    return test_set.active(test_set.fetch(server, newest)), newest, {"joined": 0, "known": 0}
+    return test_set.active(test_set.fetch(server, name, newest)), newest, {"joined": 0, "known": 0}
+
+
+def _judged(
+    server: Any,
+    params: Params,
+    name: str,
+    champion: int | None,
+    version: int,
+    bundle: Path,
+    frozen: "pd.DataFrame",
+    content: dict[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """The verdict and what it rests on, as promotion.json holds it."""
+    if champion is None:
+        return {**_plain(PROMOTE, "first: there is no champion yet"), "anchor": version}
+    if ledger.has_version(server, name, champion):
+        return _against(server, params, name, champion, version, bundle, frozen, content, folder)
+    gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
+    verdict = _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
+    return {**verdict, "anchor": anchor_of(ledger.read(server, name)) or champion}
 
 
 def _against(
@@ -145,9 +194,8 @@ def _against(
 
     The question is written into the ledger before any answer to it is looked at.
     """
-    anchor = anchor_of(ledger.read(server, name)) or champion
-    digest = content["test_set"]["digest"]
-    asked = {"champion": champion, "challenger": version, "anchor": anchor, "test_set": digest}
+    asked = _question(server, name, champion, version, content["test_set"]["digest"])
+    anchor = asked["anchor"]
     level = budget.ask(server, name, params.alpha, asked, len(frozen))
     with tempfile.TemporaryDirectory(prefix="fineline-") as temporary:
         there = Path(temporary)
@@ -174,6 +222,11 @@ def _against(
     html = page.render({**content, **added}, meeting, frozen, params)
     (folder / folders.REPORT).write_text(html, encoding="utf-8")
     return added
+
+
+def _question(server: Any, name: str, champion: int, version: int, digest: str) -> dict[str, Any]:
+    anchor = anchor_of(ledger.read(server, name)) or champion
+    return {"champion": champion, "challenger": version, "anchor": anchor, "test_set": digest}
 
 
 def anchor_of(lines: list[dict[str, Any]]) -> int | None:
@@ -224,13 +277,17 @@ def _plain(verdict: str, reason: str) -> dict[str, Any]:
 
 
 def _log(server: Any, name: str, content: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Logs the evidence to the version's run; gives where it lies: run, path, sha256 of promotion.json there."""
+    """Logs the evidence to the version's run, or (it was deleted) to the ledger's; gives where it lies: run, path, sha256 of
+    promotion.json there."""
     run_id = model_versions.version_of(server, name, content["version"]).run_id
+    if not model_versions.has_run(server, run_id):
+        run_id = ledger.run_of(server, name)
     _written(folder, content)
     digest = folders.sha256_file(folder / folders.PROMOTION)
     # With the digest in its name no later comparison of the same two takes its place.
     path = f"promote/{content['version']}-against-{content['champion'] or 'none'}-{digest[:12]}"
-    for file in (folders.PROMOTION, folders.COMPARISON, folders.REPORT):
+    archive.keep(server, name, run_id, folder / folders.PROMOTION, path)
+    for file in (folders.COMPARISON, folders.REPORT):
         if (folder / file).is_file():
             server.log_artifact(run_id, str(folder / file), path)
     return {"run": run_id, "path": path, "sha256": digest, "anchor": content["anchor"]}
@@ -246,7 +303,6 @@ def _note(server: Any, name: str, version: int, content: Mapping[str, Any]) -> N
     }
     server.set_model_version_tag(name, str(version), JUDGED_ON, content["test_set"]["digest"])
     model_versions.note(server, name, version, model_versions.VERDICT, said)
-    model_versions.note(server, name, version, model_versions.REJECTED, None)
     model_versions.note(server, name, version, model_versions.WAITS, said if content["waits"] else None)
 
 

@@ -1,7 +1,7 @@
 """The frozen test set of a registered model: on its rows champion and challenger meet. It only grows, and lies in MLflow.
 
 Rows join by id. A row that comes again with another label or text takes the place of the old one, which stays in the file
-as retired, with the reason. Each state of the set is a file in the run of the ledger, named by its sha256, and a line of
+as retired, with the reason. Each state of the set is a file, in the run of the ledger and in the archive, and a line of
 the series `test_set` there, written once: of two processes that add rows the second adds to what the first left.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fineline.artifacts import folders
-from fineline.registry import ledger
+from fineline.registry import archive, ledger
 from fineline.registry.test_set import RETIRED, SERIES, fetch, newest
 from fineline.registry.training_rows import text_hashes
 from fineline.rows.dataset import schema, write_rows
@@ -55,7 +55,7 @@ def join(
     run_id = ledger.run_of(server, name)
     while True:
         before = newest(server, name)
-        frozen = fetch(server, before) if before else None
+        frozen = fetch(server, name, before) if before else None
         merged, counts = grown(frozen, rows, [field.name for field in task.fields()], by)
         if before and not counts["joined"]:
             return merged, before, counts
@@ -65,7 +65,7 @@ def join(
             write_rows(merged, path, schema(task, keep=[str(column) for column in merged if column not in known]))
             digest = folders.sha256_file(path)
             path = path.rename(path.with_name(f"{digest[:16]}.parquet"))
-            server.log_artifact(run_id, str(path), SERIES)
+            archive.keep(server, name, run_id, path, SERIES)
         entry = {
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "digest": digest,
@@ -78,6 +78,7 @@ def join(
         }
         number = before["number"] + 1 if before else 1
         if ledger.append(server, run_id, SERIES, number, entry):
+            ledger.mirror(server, name)
             server.set_registered_model_tag(name, f"{SERIES}.digest", digest)
             server.set_registered_model_tag(name, f"{SERIES}.run", run_id)
             return merged, {"number": number, **entry}, counts

@@ -13,6 +13,7 @@ from fineline.artifacts import folders
 from fineline.artifacts.folders import EVENTS, Manifest
 from fineline.bundles.bundle import GOLDEN_TEXTS
 from fineline.process.errors import ResourceError
+from fineline.registry import model_versions
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal, go_on
 
@@ -30,7 +31,7 @@ def the_run(server: Any, bundle: Path, report: Path, folder: Path) -> str:
     """
     journal = go_on(report if (report / EVENTS).is_file() else bundle, folder)
     run_id = journal.run_id or folders.read_run_id(report) or folders.read_run_id(bundle)
-    if run_id and _has_run(server, run_id):
+    if run_id and model_versions.has_run(server, run_id):
         journal.close()
         return run_id
     if journal.run_id:
@@ -75,17 +76,6 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
             input_example=list(GOLDEN_TEXTS[1:3]),
         )
     return logged.model_uri, logged.model_id
-
-
-def _has_run(server: Any, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return server.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
 
 
 def _as_never_sent(journal: Journal) -> Journal:

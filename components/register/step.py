@@ -95,7 +95,7 @@ def _register(
 
             run_id = the_run(server, bundle, report, folder)
             source, model_id = log_bundle(server, bundle, made, run_id)
-            tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
+            tags[training_rows.TAG] = training_rows.write(server, name, run_id, splits)
             description = f"gate {evidence['gate']}"
             version = model_versions.create_version(
                 server, name, source=source, model_id=model_id, run_id=run_id, tags=tags, description=description

@@ -9,26 +9,43 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pydantic
+
 from fineline.process.errors import UsageError
-from fineline.registry import ledger
+from fineline.registry import archive, ledger, ledger_state
 from fineline.tracking import connection
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+CHAMPION = ledger_state.CHAMPION
+CHALLENGER = ledger_state.CHALLENGER
 
 SHA256 = "bundle_sha256"
 _LOGGED = "models:/"
 WAITS = "promotion.waits"
-"""Tag of a version whose move waits for approval, JSON: when, verdict, reason, champion it was judged against, evidence."""
-REJECTED = "promotion.rejected"
-"""Tag of a version that a person refused, JSON: when, who, reason."""
+"""Tag of a version whose move waits for approval, JSON: what VERDICT says."""
 VERDICT = "promotion.verdict"
-"""Tag of a version: the newest verdict on it, JSON: verdict, reason, and more."""
-_NOTED = {
-    WAITS: {"verdict", "reason", "champion", "evidence"},
-    REJECTED: {"when", "who", "reason"},
-    VERDICT: {"verdict", "reason"},
-}
+"""Tag of a version: the newest verdict on it, JSON, see `Said`."""
+
+
+class Gain(pydantic.BaseModel):
+    """The gain in a figure, with its interval, corrected for having been selected by that figure."""
+
+    metric: str
+    gain: float
+    low: float
+    high: float
+
+
+class Said(pydantic.BaseModel):
+    """What the tags VERDICT and WAITS hold: the verdict, when and why, the champion it was judged against, where the evidence
+    lies; the corrected gain, or {}; and the champion's figures on test rows that joined since it was promoted, or {}."""
+
+    when: str
+    verdict: str
+    reason: str
+    champion: int | None
+    evidence: dict[str, str | int]
+    corrected: Gain | dict[str, None] = {}
+    since: dict[str, int | float] = {}
 
 
 @contextlib.contextmanager
@@ -42,6 +59,18 @@ def server_errors() -> Iterator[None]:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise connection.explained(error) from error
+
+
+def has_run(server: Any, run_id: str) -> bool:
+    """Whether there is a run of that id, and nobody deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return server.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def find_version(server: Any, name: str, digest: str) -> int:
@@ -74,18 +103,20 @@ def create_version(
 
 
 def create_model(server: Any, name: str) -> None:
-    """Creates the registered model with its ledger in one request, of which only one of several processes succeeds."""
+    """Creates the registered model with its ledger and archive in one request; one of several processes succeeds."""
     from mlflow.exceptions import MlflowException
 
     if exists(server, name):
         return
     run_id = ledger.new_run(name)
+    kept = archive.create(server, name, run_id)
     try:
-        server.create_registered_model(name, tags={ledger.RUN_TAG: run_id})
+        server.create_registered_model(name, tags={ledger.RUN_TAG: run_id, archive.TAG: kept})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         server.delete_run(run_id)
+        server.delete_logged_model(kept)
 
 
 def exists(server: Any, name: str) -> bool:
@@ -128,15 +159,12 @@ def read_note(version: Any, tag: str) -> dict[str, Any]:
     if tag not in version.tags:
         return {}
     try:
-        content = json.loads(version.tags[tag])
-    except json.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict) or not _NOTED[tag] <= content.keys():
+        return Said.model_validate_json(version.tags[tag]).model_dump()
+    except pydantic.ValidationError as error:
         raise UsageError(
             f"the tag {tag} of version {version.version} of {version.name} was edited: it is not what fineline wrote",
             "delete it from that version (mlflow ui), then run the same command again",
-        )
-    return content
+        ) from error
 
 
 def _delete_version(server: Any, version: Any, with_model: bool) -> None:

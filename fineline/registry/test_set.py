@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineline.artifacts import folders
-from fineline.process.errors import ResourceError
-from fineline.registry import ledger
+from fineline.registry import archive, ledger
 from fineline.rows.dataset import read_rows
 
 if TYPE_CHECKING:
@@ -23,12 +21,8 @@ def newest(server: Any, name: str) -> dict[str, Any] | None:
     return found[-1] if found else None
 
 
-def fetch(server: Any, entry: Mapping[str, Any]) -> "pd.DataFrame":
-    """The rows of a state, retired ones too. Raises ResourceError when the file is not what was frozen."""
+def fetch(server: Any, name: str, entry: Mapping[str, Any]) -> "pd.DataFrame":
+    """The rows of a state, retired ones too. Raises ResourceError when the file is nowhere as it was frozen."""
     with tempfile.TemporaryDirectory(prefix="fineline-") as folder:
-        path = Path(server.download_artifacts(entry["run"], entry["path"], folder))
-        if folders.sha256_file(path) != entry["digest"]:
-            raise ResourceError(
-                f"the frozen test set {entry['path']} of run {entry['run']} was changed", "restore the artifact store"
-            )
+        path = archive.fetch(server, name, entry["run"], entry["path"], entry["digest"], Path(folder))
         return read_rows(path).fillna({RETIRED: ""})

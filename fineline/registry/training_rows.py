@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineline.artifacts import folders
-from fineline.process.errors import ResourceError
+from fineline.registry import archive, model_versions
 from fineline.registry.ledger import has_version
 from fineline.rows.dataset import read_rows, read_splits, write_rows
 from fineline.texts.sameness import normalise
@@ -28,8 +27,8 @@ ORIGIN = "fineline.init_from"
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>[0-9]+)")
 
 
-def write(server: Any, run_id: str, splits: Path) -> str:
-    """Logs the training and validation rows of `splits` to the run; gives the file's sha256.
+def write(server: Any, name: str, run_id: str, splits: Path) -> str:
+    """Keeps the training and validation rows of `splits` in the run, for a version of `name`; gives the file's sha256.
 
     An augmented row also stands for the row that it was made from. A model that went on from a registered version has seen
     what that one had seen.
@@ -48,21 +47,15 @@ def write(server: Any, run_id: str, splits: Path) -> str:
             kept = pd.concat([kept, *before], ignore_index=True)
         path = Path(folder) / FILE
         write_rows(kept.drop_duplicates(ignore_index=True), path)
-        server.log_artifact(run_id, str(path))
-        return folders.sha256_file(path)
+        model_versions.create_model(server, name)
+        return archive.keep(server, name, run_id, path)
 
 
 def read(server: Any, version: Any, folder: Path) -> "pd.DataFrame | None":
     """The rows that a model version (as MLflow gives it) has seen, or None when it keeps no record."""
     if TAG not in version.tags:
         return None
-    path = Path(server.download_artifacts(version.run_id, FILE, str(folder)))
-    if folders.sha256_file(path) != version.tags[TAG]:
-        raise ResourceError(
-            f"the training rows of version {version.version} of {version.name} are not those that were registered",
-            "restore the artifact store",
-        )
-    return read_rows(path)
+    return read_rows(archive.fetch(server, version.name, version.run_id, FILE, version.tags[TAG], folder))
 
 
 def _before(server: Any, run_id: str, folder: Path) -> "list[pd.DataFrame]":

@@ -1,88 +1,15 @@
 """fineline promote, approve, reject, rollback, history, status against a real MLflow server, which also dies in between."""
 
 import json
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.__main__ import main
-from components.promote import promotion, test_set
+from components.promote import promotion
 from fineline.registry import ledger, model_versions
-from fineline.tasks import get_task
 from fineline.tracking import connection
-from tests.mlflow_server import Server, running
-from tests.registering import register_bundle
-from tests.word_bundle import answers_of, some, word_rows, write_word_bundle, write_word_splits
-
-ROWS = word_rows(240)
-TEST, TRAIN = ROWS[:200], ROWS[200:]
-WRONG = {"weak": 80, "equal": 80, "better": 20, "best": 4}
-QUICK = "promote: {bootstrap: 200, speed_texts: 2, speed_rounds: 3, max_latency_ratio: 0}\n"
-
-Fineline = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Path]:
-    """Bundles by their quality, and the splits that they were trained on."""
-    folder = tmp_path_factory.mktemp("bundles")
-    splits = write_word_splits(folder / "splits", TRAIN, TEST)
-    made = {
-        quality: write_word_bundle(
-            folder / quality, answers_of(TEST, some(wrong, 200, len(quality))), splits=splits, note=quality
-        )
-        for quality, wrong in WRONG.items()
-    }
-    return made, splits
-
-
-@pytest.fixture
-def name(mlflow_server: Server, bundles, request, monkeypatch, tmp_path: Path) -> str:
-    """A registered model of this test alone: weak (1, champion), better (2), best (3), and a frozen test set."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
-    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    name = f"{request.node.originalname} {uuid.uuid4().hex[:8]}"
-    made, splits = bundles
-    for quality in ("weak", "better", "best"):
-        register_bundle(name, made[quality], splits)
-    server = connection.client()
-    test_set.join(server, name, get_task("single_label"), TEST, "the test")
-    ledger.move(server, name, model_versions.CHAMPION, 1, verdict="promote", reason="first")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(f"register: {{name: '{name}'}}\n{QUICK}")
-    return name
-
-
-@pytest.fixture
-def fineline(name: str, capfd: pytest.CaptureFixture[str]) -> Fineline:
-    """fineline("rollback", "--reason", "because") -> (exit code, stdout, stderr)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main([str(word) for word in words])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return run
-
-
-def champion(name: str) -> int | None:
-    return ledger.aliases(connection.client(), name).get(model_versions.CHAMPION)
-
-
-def lines(name: str) -> list[tuple[int | None, int, str]]:
-    found = ledger.read(connection.client(), name)
-    return [(line["from"], line["to"], line["verdict"]) for line in found if line["alias"] == model_versions.CHAMPION]
+from tests.cli.registered_models import champion, lines
+from tests.mlflow_server import Server
 
 
 def test_promote_compares_and_moves(fineline, name, tmp_path) -> None:
@@ -121,10 +48,9 @@ def test_promote_refuses_what_is_not_better_unless_forced(fineline, name) -> Non
 @pytest.mark.parametrize("force", [(), ("--force", "--reason", "urgent")])
 def test_a_version_that_was_damaged_is_not_promoted(force, fineline, name, bundles, tmp_path) -> None:
     version = connection.client().get_model_version(name, "2")
-    run = connection.client().get_run(version.run_id)
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes((bundles[0]["better"] / "model.onnx").read_bytes() + b"x")
-    connection.client().log_artifact(run.info.run_id, str(damaged), "model/artifacts/bundle")
+    connection.client().log_model_artifact(version.source.removeprefix("models:/"), str(damaged), "artifacts/bundle")
     code, _, error = fineline("promote", "--version", 2, *force)
     assert code in (2, 4)
     assert "model.onnx" in error
@@ -184,7 +110,7 @@ def test_rollback_returns_to_the_champion_before_and_further(fineline, name) -> 
     assert out == f"models:/{name}/2 is champion again, before it 3; it passed its self-test\n"
     assert fineline("rollback", "--reason", "more complaints")[0] == 0
     assert champion(name) == 1  # not back to 3, which was left for a reason
-    assert model_versions.noted(server, name, 3, model_versions.REJECTED)["reason"] == "rolled back: complaints"
+    assert ledger.rejection(server, name, 3)["reason"] == "complaints"
     code, _, error = fineline("rollback", "--reason", "still")
     assert code == 2
     assert "had no champion before this one" in error
@@ -199,7 +125,8 @@ def test_rollback_proves_the_target_first(fineline, name, bundles, tmp_path) -> 
     config = json.loads((bundles[0]["better"] / "bundle.json").read_text())
     sick = tmp_path / "bundle.json"
     sick.write_text(json.dumps({**config, "labels": config["labels"][::-1]}))
-    server.log_artifact(server.get_model_version(name, "2").run_id, str(sick), "model/artifacts/bundle")
+    model_id = server.get_model_version(name, "2").source.removeprefix("models:/")
+    server.log_model_artifact(model_id, str(sick), "artifacts/bundle")
     code, _, error = fineline("rollback", "--to", 2, "--reason", "because")
     assert code in (2, 4)
     assert "bundle" in error
@@ -239,8 +166,12 @@ def test_history_and_status_tell_it_all(fineline, name) -> None:
     [
         (("status", "--name", "nobody"), "no model nobody is registered"),
         (("promote", "--version", 9), "has no version 9"),
+        (("promote", "--version", 0), "has no version 0"),
         (("approve", 9, "--reason", "x"), "has no version 9"),
         (("rollback", "--reason", "  "), "--reason is empty"),
+        (("rollback", "--to", 0, "--reason", "x"), "--to 0 is no version"),
+        (("repair", "--alias", "champion"), "--alias and --keep go together"),
+        (("repair", "--alias", "nobody", "--keep", "ledger"), "has no alias nobody"),
         (("rollback", "--reason", "x" * 1001), "1,001 characters, 1,000 fit"),
     ],
 )
@@ -288,7 +219,7 @@ def test_a_server_that_dies_leaves_the_champion_and_the_same_command_ends_it(
     assert "does not answer" in error
     assert len(lines(name)) == written
     assert champion(name) == (2 if function == "_publish" else 1)
-    assert fineline(*words)[0] == (0 if words == PROMOTE else 2)  # 2: it is the champion already, says rollback
+    assert fineline(*words)[0] == 0
     assert champion(name) == 2
     assert [line[:2] for line in lines(name)] == [(None, 1), (1, 2)]
     assert "astray" not in fineline("status")[1]

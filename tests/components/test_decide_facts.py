@@ -68,7 +68,7 @@ def champion(server: Any, splits: Path | None, days: float = 0) -> int:
     run_id = ledger.new_run("test")
     tags = {model_versions.SHA256: "a" * 64}
     if splits:
-        tags[training_rows.TAG] = training_rows.write(server, run_id, splits)
+        tags[training_rows.TAG] = training_rows.write(server, NAME, run_id, splits)
     source = f"{server.get_run(run_id).info.artifact_uri}/model"
     version = model_versions.create_version(
         server, NAME, source=source, model_id="", run_id=run_id, tags=tags, description=""

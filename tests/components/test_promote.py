@@ -135,7 +135,7 @@ def test_figures_of_another_test_set_count_for_nothing(promote) -> None:
     server = connection.client()
     assert server.get_registered_model(NAME).tags["test_set.digest"] == found["test_set"]["digest"]
     state = test_set.newest(server, NAME)
-    frozen = test_set.fetch(server, state)
+    frozen = test_set.fetch(server, NAME, state)
     assert (state["number"], len(frozen)) == (2, 300)
     assert frozen["joined"].tolist() == ["models:/words/1"] * 200 + ["models:/words/2"] * 100
 
@@ -205,12 +205,11 @@ def test_manual_mode_waits(promote) -> None:
     assert champion() == 1
 
 
-def test_a_rejected_version_stays_out(promote, run_step, tmp_path) -> None:
+def test_a_rejected_version_stays_out(promote, run_step, tmp_path, monkeypatch) -> None:
     promote("first", some(60, 300))
     promote("second", some(15, 300), mode="manual")
-    model_versions.note(
-        connection.client(), NAME, 2, model_versions.REJECTED, {"when": "", "who": "ann", "reason": "rude"}
-    )
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    ledger.reject(connection.client(), NAME, 2, "rude")
     paths = {name: tmp_path / "second" / name for name in ("bundle", "registration", "splits")}
     _, line, _ = run_step("promote", PARAMS, **paths, promotion=tmp_path / "again")
     assert line == "promote: hold: rejected by ann: rude\n"

@@ -136,7 +136,7 @@ def test_an_augmented_row_stands_for_its_parent_too(bundle, splits, tmp_path) ->
     journal = Journal(tmp_path / "events.jsonl")
     journal.run("train", {}, {}, [])
     run_id = journal.close()
-    training_rows.write(connection.client(), run_id, folder)
+    training_rows.write(connection.client(), "tiny", run_id, folder)
     assert {"new", "of-another-split"} <= set(read_rows(training_rows_of(run_id))["id"])
 
 
@@ -146,7 +146,7 @@ def test_who_goes_on_from_a_version_has_seen_what_it_had_seen(bundle, report, sp
     journal.run("train", {}, {"fineline.init_from": "models:/tiny/1"}, [])
     run_id = journal.close()
     others = write_splits(tmp_path / "others", make_rows(60, seed=1).assign(id=lambda rows: "new " + rows["id"]))
-    training_rows.write(connection.client(), run_id, others)
+    training_rows.write(connection.client(), "tiny", run_id, others)
     seen = set(read_rows(training_rows_of(run_id))["id"])
     for folder in (splits, others):
         assert set(read_splits(folder)["train"]["id"]) <= seen

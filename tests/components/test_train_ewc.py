@@ -135,7 +135,7 @@ def second_phase(train: Callable, folder: Path, seed: int) -> Path:
     run_id = folders.read_run_id(folder / f"champion{seed}")
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     client.create_registered_model(f"tiny{seed}")
-    tags = {training_rows.TAG: training_rows.write(client, run_id, first)}
+    tags = {training_rows.TAG: training_rows.write(client, f"tiny{seed}", run_id, first)}
     client.create_model_version(f"tiny{seed}", "file:///nowhere", run_id=run_id, tags=tags)
     return write_splits(folder / f"second{seed}", pd.concat([old[:100], new], ignore_index=True))
 

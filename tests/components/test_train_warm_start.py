@@ -42,7 +42,7 @@ def register(run_id: str, alias: str = "champion", splits: Path | None = None) -
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     if not client.search_registered_models("name='tiny'"):
         client.create_registered_model("tiny")
-    tags = {training_rows.TAG: training_rows.write(client, run_id, splits)} if splits else {}
+    tags = {training_rows.TAG: training_rows.write(client, "tiny", run_id, splits)} if splits else {}
     version = client.create_model_version("tiny", "file:///nowhere", run_id=run_id, tags=tags)
     client.set_registered_model_alias("tiny", alias, version.version)
 

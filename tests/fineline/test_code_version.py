@@ -33,6 +33,13 @@ def test_git_state_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     git("commit", "-q", "-m", "first")
     commit = git("rev-parse", "HEAD")
     assert git_state() == (commit, "false")
+    (tmp_path / "checkout" / "dvc.lock").write_text("written by dvc repro")
+    assert git_state() == (commit, "false")
+    git("add", "dvc.lock")
+    assert git_state() == (commit, "false")
+    (tmp_path / "checkout" / "more.py").write_text("not added yet")
+    assert git_state() == (commit, "true")
+    (tmp_path / "checkout" / "more.py").unlink()
     (tmp_path / "checkout" / "code_version.py").write_text("2")
     assert git_state() == (commit, "true")
 

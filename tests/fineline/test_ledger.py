@@ -109,7 +109,7 @@ def test_aliases_have_ledgers_of_their_own_in_one_series(client, name, move) -> 
 
 def half_done(client: Any, name: str, to: int) -> None:
     """What a process leaves that died between the line and the alias."""
-    state = ledger.settle(client, name)
+    state = ledger.settle(client, name, CHAMPION)
     line = {"alias": CHAMPION, "from": state.at(CHAMPION), "to": to, "verdict": "promote", "reason": "", "evidence": {}}
     line |= {"when": "2026-01-01T00:00:00+00:00", "who": "dead"}
     assert ledger.append(client, state.run_id, ledger.MOVES, len(state.lines) + 1, line)
@@ -153,7 +153,7 @@ def test_what_a_person_moved_by_hand_is_not_undone_silently(client, name, move) 
     with pytest.raises(UsageError) as caught:
         move(1)
     assert "is at version 3, the ledger says 2: it was moved outside fineline" in caught.value.what
-    assert "fineline rollback --to 3" in caught.value.hint
+    assert "fineline repair --alias champion --keep ledger" in caught.value.hint
     assert ledger.aliases(client, name) == {CHAMPION: 3}
     line = move(3, verdict="rollback", mend=True)
     assert (line["from"], line["to"]) == (2, 3)
@@ -163,8 +163,43 @@ def test_what_a_person_moved_by_hand_is_not_undone_silently(client, name, move) 
 def test_an_alias_moved_by_hand_can_be_put_back(client, name, move) -> None:
     move(1)
     client.set_registered_model_alias(name, CHAMPION, "3")
-    move(1, verdict="rollback", mend=True)
+    line = move(1, verdict="rollback", mend=True)
+    assert (line["from"], line["to"]) == (3, 1)
     assert ledger.aliases(client, name) == {CHAMPION: 1}
+
+
+def test_a_rejection_that_comes_in_between_is_seen(client, name, move, monkeypatch) -> None:
+    """A promoter has read the ledger and found nothing; before it writes its line, a person rejects the version."""
+    move(1)
+    append, waiting = ledger.append, [2]
+
+    def slow(*arguments: Any) -> bool:
+        if waiting:
+            ledger.reject(client, name, waiting.pop(), "rude")
+        return append(*arguments)
+
+    monkeypatch.setattr(ledger, "append", slow)
+    with pytest.raises(ledger.Moved):
+        move(2, unless_rejected=True)
+    assert ledger.aliases(client, name) == {CHAMPION: 1}
+    assert ledger.rejection(client, name, 2)["reason"] == "rude"
+    assert "ledger.000002.rejected" in client.get_registered_model(name).tags
+    move(2, expected=1)  # a person asked
+    assert ledger.rejection(client, name, 2) is None
+    with pytest.raises(ledger.Moved):
+        ledger.reject(client, name, 2, "it serves")
+
+
+def test_another_alias_is_left_alone(client, name, move) -> None:
+    move(1)
+    ledger.move(client, name, model_versions.CHALLENGER, 2, verdict="registered", reason="")
+    client.set_registered_model_alias(name, model_versions.CHALLENGER, "3")
+    assert move(2, expected=1)["from"] == 1
+    with pytest.raises(UsageError, match="the alias challenger of"):
+        ledger.move(client, name, model_versions.CHALLENGER, 1, verdict="registered", reason="")
+    assert ledger.aliases(client, name) == {CHAMPION: 2, model_versions.CHALLENGER: 3}
+    half_done(client, name, 3)
+    assert ledger.position(client, name, CHAMPION) == 3
 
 
 def test_a_deleted_champion_blocks_nothing(client, name, move) -> None:
@@ -218,3 +253,32 @@ def test_a_version_that_is_not_there(client, name) -> None:
         model_versions.version_of(client, name, 9)
     assert "has no version 9" in caught.value.what
     assert caught.value.hint == "versions: 1, 2, 3"
+
+
+SAID = '{"when": "", "verdict": "promote", "reason": "", "champion": 1, "evidence": {"run": "a"}, "corrected": {}}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1", '"one"'),
+        ('"when": "", ', ""),
+        ('{"run": "a"}', '"a"'),
+        ("{}", "[]"),
+        ("{}", '{"gain": "much"}'),
+        ("{}}", '{}, "since": {"rows": "many"}}'),
+        (SAID, "[1]"),
+        (SAID, "soon"),
+    ],
+)
+def test_a_note_on_a_version_that_was_edited_is_named(old, new) -> None:
+    from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+
+    for text in (SAID, SAID.replace(old, new)):
+        tags = [ModelVersionTag(model_versions.VERDICT, text)]
+        version = ModelVersion("tiny", "2", 0, tags=tags)
+        if text == SAID:
+            assert model_versions.read_note(version, model_versions.VERDICT)["champion"] == 1
+            continue
+        with pytest.raises(UsageError, match=r"the tag promotion\.verdict of version 2 of tiny was edited"):
+            model_versions.read_note(version, model_versions.VERDICT)

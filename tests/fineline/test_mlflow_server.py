@@ -257,7 +257,7 @@ def test_a_registry_that_lies_elsewhere(bundle: Path, tmp_path: Path, monkeypatc
     ("tag", "text"),
     [
         (model_versions.WAITS, "soon"),
-        (model_versions.REJECTED, "[1]"),
+        (model_versions.WAITS, "[1]"),
         (model_versions.VERDICT, '{"reason": 3}'),
         (ledger.RUN_TAG, "none"),
     ],

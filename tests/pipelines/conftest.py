@@ -32,12 +32,12 @@ _PACKAGES: dict[str, str] = {}
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KubeflowServer]:
     """A running server, and none of this machine's settings for another one or for a cluster; the working folder is the
     project's."""
-    for name in (*_SETTINGS, "KUBERNETES_SERVICE_HOST"):
-        monkeypatch.delenv(name, raising=False)
+    for variable in (*_SETTINGS, "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.chdir(PROJECT)
-    for name in _COMPILE:
-        monkeypatch.setitem(packages.PIPELINES, name, partial(_compiled_once, name))
+    for pipeline in _COMPILE:
+        monkeypatch.setitem(packages.PIPELINES, pipeline, partial(_compiled_once, pipeline))
     with KubeflowServer() as running:
         yield running
 
@@ -54,9 +54,9 @@ def kubernetes(server: KubeflowServer, tmp_path: Path, monkeypatch: pytest.Monke
         yield running
 
 
-def _compiled_once(name: str, steps: Blocks, cluster: Cluster) -> str:
+def _compiled_once(pipeline: str, steps: Blocks, cluster: Cluster) -> str:
     """What kfp compiles, once for the same parameters: half a second each time."""
-    key = repr((name, steps, cluster))
+    key = repr((pipeline, steps, cluster))
     if key not in _PACKAGES:
-        _PACKAGES[key] = _COMPILE[name](steps, cluster)
+        _PACKAGES[key] = _COMPILE[pipeline](steps, cluster)
     return _PACKAGES[key]
