@@ -52,7 +52,7 @@ def fit(
     params, task = plan.params, plan.task
     saving = Saving(work.path, params.save_minutes, work.kept, work.check)
     loss = _loss(plan)
-    trainer = _LearningFromTheFirstStep(
+    trainer = _LearningInEachEpoch(
         model=model,
         args=_arguments(plan, work.path),
         train_dataset=_encoded(plan, "train", tokenizer),
@@ -81,12 +81,13 @@ def fit(
     return trainer.model
 
 
-class _LearningFromTheFirstStep(Trainer):
-    """The Trainer, whose warm-up begins at its second step: at the first the learning rate is 0, and with few steps an epoch
-    would teach nothing."""
+class _LearningInEachEpoch(Trainer):
+    """The Trainer, whose warm-up begins at its second step where an epoch is one step: at the first the learning rate is 0, and
+    that epoch would teach nothing."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self.lr_scheduler is not None or not self.args.warmup_steps:
+        several = num_training_steps > self.args.num_train_epochs
+        if self.lr_scheduler is not None or not self.args.warmup_steps or several:
             return super().create_scheduler(num_training_steps, optimizer)
         scheduler = super().create_scheduler(num_training_steps + 1, optimizer)
         with warnings.catch_warnings():

@@ -111,7 +111,8 @@ class Params(StepParams):
         0.1,
         ge=0,
         lt=1,
-        description="Share of all steps in which the learning rate rises to its peak; the first of them learns already.",
+        description="Share of all steps in which the learning rate rises from 0 to its peak (from the step after 0 on, where an "
+        "epoch is one step).",
     )
     weight_decay: float = Field(
         0.01, ge=0, le=1, description="AdamW's decoupled weight decay; biases and layer norms have none."

@@ -7,7 +7,7 @@ from components.train import ranks
 from fineline.errors import UsageError
 
 SHIP = frozenset(
-    "albert bart bert big_bird camembert deberta-v2 distilbert electra fnet modernbert mpnet roberta t5 xlm-roberta".split()
+    "albert bart bert big_bird camembert deberta-v2 distilbert electra modernbert mpnet roberta t5 xlm-roberta".split()
 )
 """Kinds of models (model_type in config.json) that export_onnx takes; tests/components/test_train_shipping.py exports each."""
 

@@ -1,4 +1,4 @@
-"""train's first step learns, and a training that changed no weight is a failure."""
+"""Each epoch of train learns, also where it is one step, and a training that changed no weight is a failure."""
 
 import csv
 from pathlib import Path

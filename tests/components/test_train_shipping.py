@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "ready_store")
 TASK = get_task("single_label")
 SIZES: dict[str, dict[str, Any]] = {
     **FAMILIES,
-    **dict.fromkeys(("bert", "fnet", "llama", "opt"), SMALL),
+    **dict.fromkeys(("bert", "llama", "opt"), SMALL),
     "albert": {**SMALL, "embedding_size": 16},
     "camembert": FAMILIES["roberta"],
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
