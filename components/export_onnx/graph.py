@@ -37,6 +37,11 @@ def export(
     import torch
 
     model.set_attn_implementation("eager")
+    for part in model.modules():
+        if hasattr(part, "config"):  # T5's decoder has its own
+            part.config.use_cache = (
+                False  # of keys and values for a next token: an output that torch.export does not know
+            )
     sample = {name: torch.ones(_SAMPLE, dtype=torch.int64) for name in names}
     for level in ("torch.onnx", "onnxscript", "torch.export"):
         logging.getLogger(level).setLevel(logging.ERROR)

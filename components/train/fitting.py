@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from components.train.params import Params
 from components.train.plan import Plan
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
-from fineline.process.errors import Preempted, ResourceError
+from fineline.process.errors import GateRejected, Preempted, ResourceError
 from fineline.tasks import Task
 from fineline.tracking.journal import Journal
 
@@ -52,7 +52,7 @@ def fit(
     params, task = plan.params, plan.task
     saving = Saving(work.path, params.save_minutes, work.kept, work.check)
     loss = _loss(plan)
-    trainer = Trainer(
+    trainer = _LearningInEachEpoch(
         model=model,
         args=_arguments(plan, work.path),
         train_dataset=_encoded(plan, "train", tokenizer),
@@ -81,14 +81,37 @@ def fit(
     return trainer.model
 
 
-def best(task: Task, model: Any, work: Path, labels: Sequence[str]) -> tuple[Any, TrainerState]:
-    """The best model that `fit` left in `work`, plain, and the final state; `model` is what `fit` gave."""
+class _LearningInEachEpoch(Trainer):
+    """The Trainer, whose warm-up begins at its second step where an epoch is one step: at the first the learning rate is 0, and
+    that epoch would teach nothing."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        several = num_training_steps > self.args.num_train_epochs
+        if self.lr_scheduler is not None or not self.args.warmup_steps or several:
+            return super().create_scheduler(num_training_steps, optimizer)
+        scheduler = super().create_scheduler(num_training_steps + 1, optimizer)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+            scheduler.step()
+        return scheduler
+
+
+def best(plan: Plan, model: Any, before: Mapping[str, str], work: Path) -> tuple[Any, TrainerState]:
+    """The best model that `fit` left in `work`, plain, and the final state; `model` is what `fit` gave.
+
+    Raises GateRejected when each of its weights is what `before` says (`network.fingerprints`): nothing was learned.
+    """
     last = checkpoints.last(work)
     if last is None:
         raise ResourceError(f"the checkpoints in {work} vanished while they were needed", "run again")
     state = _state(last)
     checkpoint = checkpoints.at(work, state.best_global_step or state.global_step)
-    return network.load_best(task, model, checkpoint, labels), state
+    if network.fingerprints_of(checkpoint).items() >= before.items():
+        raise GateRejected(
+            f"no weight has changed after {state.global_step:,} steps with train.learning_rate = {plan.params.learning_rate:g}",
+            "raise train.learning_rate; with precision fp16, try fp32 or bf16: steps that overflow are left out",
+        )
+    return network.load_best(plan.task, model, checkpoint, plan.labels), state
 
 
 def _arguments(plan: Plan, work: Path) -> TrainingArguments:

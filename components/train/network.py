@@ -1,12 +1,14 @@
 """The model that is trained: a pretrained encoder with the task's head, partly frozen or with LoRA; saved plain, in fp32."""
 
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from components.train import warm_start
+from components.train import shipping, warm_start
 from components.train.params import Params
 from components.train.warm_start import Origin
 from fineline.pretrained import loading
@@ -19,13 +21,20 @@ _WHERE_FROM = ("name_or_path", "is_local", "local_files_only", "_commit_hash")
 def load_tokenizer(folder: Path, max_length: int) -> Any:
     """The tokenizer in `folder`, which will be saved without a trace of where it came from.
 
-    Raises UsageError when it cannot pad, has tokens that the model does not embed, or `max_length` is above its positions.
+    It pads and cuts off on the right, as a bundle does. Raises UsageError when it cannot pad, gives no token for an empty
+    text, has tokens that the model does not embed, or `max_length` is above its positions.
     """
     tokenizer = loading.tokenizer(folder)
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
     for name in _WHERE_FROM:
         tokenizer.init_kwargs.pop(name, None)
     if tokenizer.pad_token is None:
         raise UsageError(f"the tokenizer of {folder.name} has no padding token", "add one to it, or take another model")
+    if not tokenizer("")["input_ids"]:
+        raise UsageError(
+            f"the tokenizer of {folder.name} adds no special token: of an empty text nothing is left to answer",
+            "let it add one, as its post_processor (TemplateProcessing of tokenizers), and save it again",
+        )
     config = loading.configuration(folder)
     if not hasattr(config, "vocab_size"):
         raise UsageError(f"{folder.name} is a {config.model_type}, which reads no texts", "give a language model")
@@ -35,8 +44,8 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
             f"the tokenizer of {folder.name} has {known:,} tokens, but its model embeds {embedded:,}",
             "give tokenizer and model of one training, or resize the embeddings before: model.resize_token_embeddings",
         )
-    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
-    limit = min(positions, tokenizer.model_max_length)
+    config.update(_missing(config, tokenizer))
+    limit = min(positions(config), tokenizer.model_max_length)
     if max_length > limit:
         raise UsageError(
             f"train.max_length = {max_length}, but the model {folder.name} takes {limit} tokens at most",
@@ -45,11 +54,34 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
     return tokenizer
 
 
+def positions(config: Any) -> float:
+    """The most tokens that a model of `config` has positions for; infinite where it counts none (T5, XLNet, which says -1).
+
+    RoBERTa's kin count from behind the padding token's id, and so have fewer than their table has rows: of 514, 512.
+    """
+    import torch
+    from transformers import AutoModel
+
+    rows = getattr(config, "max_position_embeddings", None) or 0
+    if rows <= 0:
+        return math.inf
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    kept_for_padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
+    return rows - max(kept_for_padding, default=-1) - 1
+
+
+def _missing(config: Any, tokenizer: Any) -> dict[str, Any]:
+    """What `config` should say and does not: without a padding token decoders find no text's end, and RoBERTa no positions."""
+    return {} if config.pad_token_id is not None else {"pad_token_id": tokenizer.pad_token_id}
+
+
 def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], params: Params) -> Any:
     """The model of `origin` with a head over `labels`, its dropout set, frozen and with LoRA as `params` say.
 
     The head is new, but for the rows of those labels that the origin's head knows.
-    Raises UsageError for layers or modules that it does not have.
+    Raises UsageError for layers or modules that it does not have, and for a model that could not become a bundle.
     """
     from transformers import set_seed
 
@@ -60,8 +92,7 @@ def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], par
         for name, value in config.to_dict().items()
         if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float)
     }
-    if config.pad_token_id is None:  # without it decoders do not find a text's end, and RoBERTa no positions
-        changed["pad_token_id"] = tokenizer.pad_token_id
+    changed |= _missing(config, tokenizer)
     fresh: Sequence[str] = []
     if origin.labels:
         model = task.load_model(origin.folder, origin.labels, **changed)
@@ -70,6 +101,7 @@ def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], par
         model, fresh = task.load_pretrained(origin.folder, labels, params.pooling, **changed)
         if f"{warm_start.output_layer(model)}.weight" not in fresh:  # a head for as many labels, but whose?
             warm_start.relabel(model, warm_start.labels_of(origin.folder), labels)
+    shipping.check(model)
     frozen = _freeze(model, params)
     if params.method == "lora":
         return _with_lora(
@@ -86,6 +118,27 @@ def load_best(task: Task, model: Any, checkpoint: Path, labels: Sequence[str]) -
         return task.load_model(checkpoint, labels)
     model.load_adapter(str(checkpoint), "default")
     return model.merge_and_unload()
+
+
+def fingerprints(model: Any) -> dict[str, str]:
+    """The sha256 of each weight that is trained, by the name under which a checkpoint keeps it."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    if isinstance(model, PeftModel):
+        return {name: _fingerprint(weight) for name, weight in get_peft_model_state_dict(model).items()}
+    return {name: _fingerprint(weight) for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def fingerprints_of(checkpoint: Path) -> dict[str, str]:
+    """The sha256 of each weight in a checkpoint."""
+    from safetensors.torch import load_file
+
+    files = sorted(checkpoint.glob("*.safetensors"))
+    return {name: _fingerprint(weight) for path in files for name, weight in load_file(path).items()}
+
+
+def _fingerprint(weight: Any) -> str:
+    return hashlib.sha256(weight.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -78,7 +78,10 @@ class Params(StepParams):
         "GPU or CPU (avx512_bf16, amx_bf16) computes it natively, else fp32. fp16 needs a GPU.",
     )
     max_length: int = Field(
-        128, ge=4, description="Longest text in tokens; the rest is cut off. Not more than the model has positions."
+        128,
+        ge=4,
+        description="Longest text in tokens; the rest is cut off. Not more than the model has positions: RoBERTa's kin have two "
+        "fewer than max_position_embeddings.",
     )
     epochs: int = Field(
         8,
@@ -105,7 +108,11 @@ class Params(StepParams):
         "linear", description="How the learning rate falls to 0 after warm-up; polynomial is of power 2."
     )
     warmup_share: float = Field(
-        0.1, ge=0, lt=1, description="Share of all steps in which the learning rate rises from 0 to its peak."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of all steps in which the learning rate rises from 0 to its peak (from the step after 0 on, where an "
+        "epoch is one step).",
     )
     weight_decay: float = Field(
         0.01, ge=0, le=1, description="AdamW's decoupled weight decay; biases and layer norms have none."

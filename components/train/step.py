@@ -119,10 +119,11 @@ def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal
     adapted = network.build(plan.task, origin, tokenizer, plan.labels, plan.params)
     parameters, trained = network.parameters(adapted)
     held = ewc.consolidation(plan, origin, adapted, tokenizer, work.path)
+    before = network.fingerprints(adapted)
     fitted = fitting.fit(plan, adapted, tokenizer, work, journal, held)
     if journal is None:
         return None
-    model, state = fitting.best(plan.task, fitted, work.path, plan.labels)
+    model, state = fitting.best(plan, fitted, before, work.path)
     best = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
     return Trained(model, tokenizer, state, best, best["step"] // steps_per_epoch(state), parameters, trained)
 

@@ -37,18 +37,21 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
     and only those of the head: outside the encoder, or its pooler. Raises UsageError
     when others are missing in the folder or have another shape there, and when the files cannot be loaded.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForSequenceClassification
 
     config = configuration(folder, **changed)
     if pooling:
         config.pooling = pooling
     model_class: Any = AutoModelForSequenceClassification
+    options: dict[str, Any] = {}
     renamed: dict[str, str] = {}  # a checkpoint of BERT's own classes says bert.embeddings for encoder.embeddings
     if getattr(config, "pooling", "model") == "mean":
         from fineline.pretrained.mean_pooled import MeanPooledClassifier
 
         own: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
         renamed = {rf"^{own.base_model_prefix}\.": f"{MeanPooledClassifier.base_model_prefix}."} if own else {}
+        if not getattr(AutoModel._model_mapping[type(config)], "_supports_sdpa", False):
+            options = {"attn_implementation": "eager"}  # the encoder has no other; it would be asked for torch's
         model_class = MeanPooledClassifier
     with _explained(folder, "model"):
         model, account = model_class.from_pretrained(
@@ -59,6 +62,7 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
             dtype="float32",
             output_loading_info=True,
             key_mapping=renamed or None,
+            **options,
         )
     misfits = {name: f"{name} {tuple(found)} for {tuple(needed)}" for name, found, needed in account["mismatched_keys"]}
     fresh = {**{name: name for name in account["missing_keys"]}, **misfits}

@@ -14,6 +14,7 @@ from components.train.params import Params
 from components.train.warm_start import Origin
 from fineline.artifacts import folders
 from fineline.pretrained import models
+from fineline.process.errors import UsageError
 from fineline.rows import dataset
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
@@ -37,7 +38,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def write_family(folder: Path, family: str) -> Path:
+def write_family(folder: Path, family: str, sizes: dict[str, Any] | None = None) -> Path:
     """A random pretrained encoder (for T5 both stacks) of `family`, with the tokenizer of the tiny BERT."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -45,7 +46,7 @@ def write_family(folder: Path, family: str) -> Path:
     write_model(folder, head="none")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     special = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
-    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **special, **FAMILIES[family])
+    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **special, **(sizes or FAMILIES[family]))
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
     return folder
@@ -206,3 +207,49 @@ def test_a_model_that_names_no_padding_token_has_the_tokenizers(
     code, _, error = run_step("train", {**FAST, "model": str(folder)}, splits=splits, model=tmp_path / "model")
     assert code == 0, error
     assert json.loads((tmp_path / "model" / "config.json").read_text())["pad_token_id"] == 0
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "mpnet", "deberta-v2", "gpt2"])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_limit_is_what_the_model_can(family: str, padding: int) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(
+        family, vocab_size=20, pad_token_id=padding, **{**SMALL, "max_position_embeddings": 34}
+    )
+    limit = int(network.positions(config))
+    assert limit == (34 if family in ("bert", "deberta-v2", "gpt2") else 33 - (1 if family == "mpnet" else padding))
+    model = AutoModel.from_config(config).eval()
+    tokens = torch.full((1, limit + 1), 7)
+    with torch.no_grad():
+        model(input_ids=tokens[:, :limit], attention_mask=torch.ones_like(tokens[:, :limit]))
+        with pytest.raises((RuntimeError, IndexError)):
+            model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+
+
+def test_more_tokens_than_the_model_has_positions_for_are_refused(
+    run_step: RunStep, splits: Path, tmp_path: Path
+) -> None:
+    folder = write_family(tmp_path / "m", "roberta")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "model_max_length": 10**30}))
+    params = {**FAST, "model": str(folder), "max_length": 68}
+    code, _, error = run_step("train", params, splits=splits, model=tmp_path / "model")
+    assert code == 2
+    assert "train.max_length = 68, but the model m takes 67 tokens at most" in error
+    assert "set max_length to 67 or less" in error
+
+
+def test_a_model_that_counts_no_positions_has_no_limit(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = write_model(tmp_path / "m", head="none")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.model_max_length = 1000
+    tokenizer.save_pretrained(folder)
+    sizes = {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "vocab_size": len(tokenizer)}
+    AutoConfig.for_model("xlnet", **sizes).save_pretrained(folder)  # says -1
+    assert network.load_tokenizer(folder, 1000)
+    with pytest.raises(UsageError, match="m takes 1000 tokens at most"):
+        network.load_tokenizer(folder, 1001)

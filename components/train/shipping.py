@@ -1,0 +1,44 @@
+"""Whether a model can become a bundle: what export_onnx would refuse after hours is refused before the first step."""
+
+import sys
+from typing import Any
+
+from components.train import ranks
+from fineline.process.errors import UsageError
+
+SHIP = frozenset(
+    "albert bart bert big_bird camembert deberta-v2 distilbert electra modernbert mpnet roberta t5 xlm-roberta".split()
+)
+"""Kinds of models (model_type in config.json) that export_onnx takes; tests/components/test_train_shipping.py exports each."""
+
+DO_NOT_SHIP = frozenset("funnel longformer xlnet".split())
+"""Those that torch.export does not follow; the same test sees each fail."""
+
+
+def check(model: Any) -> None:
+    """Raises UsageError for a classifier that export_onnx refuses; says so in a line where nobody has tried its kind."""
+    kind = model.config.model_type
+    if kind in DO_NOT_SHIP:
+        raise UsageError(
+            f"export_onnx cannot export a {kind}: the trained model could not ship",
+            "take a BERT, RoBERTa, DeBERTa-v2 or their like; for long texts ModernBERT or BigBird",
+        )
+    if getattr(model.config, "pooling", "model") == "mean":
+        return
+    if _is_decoder(model.config):
+        raise UsageError(
+            f"export_onnx cannot export a {kind} whose head reads the last token: the trained model could not ship",
+            "set train.pooling: mean",
+        )
+    if kind not in SHIP and ranks.first():
+        print(
+            f"train: nobody has tried whether export_onnx takes a {kind}: try with train.epochs: 1 and a few rows first",
+            file=sys.stderr,
+        )
+
+
+def _is_decoder(config: Any) -> bool:
+    """Whether a model of `config` was pretrained to go on with a text, and only that."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
