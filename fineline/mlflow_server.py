@@ -11,7 +11,7 @@ import re
 import socket
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from fineline.errors import FinelineError, ResourceError, Unavailable, UsageError
@@ -78,7 +78,7 @@ def answer_once() -> None:
             error: Exception | None = None,
             _pool: Any = None,
             _stacktrace: Any = None,
-        ) -> Retry:
+        ) -> Self:
             if error:
                 raise MaxRetryError(_pool, url or "", error) from error
             return super().increment(method, url, response, error, _pool, _stacktrace)

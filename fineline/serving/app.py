@@ -1,19 +1,21 @@
 """The routes: Open Inference Protocol v2 for platforms, POST /predict for people, /metrics for Prometheus."""
 
 import asyncio
-import re
-from typing import Any
+import concurrent.futures
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from fineline import __version__
-from fineline.serving import protocol
+from fineline.serving import description, protocol
 from fineline.serving.batching import Answer, Batcher, QueueFull
+from fineline.serving.bodies import body_of
 from fineline.serving.edge import Edge
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served, Watch
@@ -21,8 +23,10 @@ from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 
 RETRY_AFTER_SECONDS = 1
-
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+CLIENT_WENT_AWAY = 499
+"""nginx's status for it, in the log and the metrics; nobody is sent it."""
+COMPRESSED_FROM = 1_024
+"""Bytes of an answer that is compressed for whoever takes gzip: below, it would hardly become smaller."""
 
 
 class PredictRequest(BaseModel):
@@ -38,6 +42,7 @@ def make_app(
     # The pages of /docs load their scripts from the web; /openapi.json stays.
     app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
     app.state.ready = True
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM, compresslevel=1)
     app.add_middleware(Edge, settings=settings, metrics=metrics, state=app.state)
     app.add_exception_handler(AnyHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -60,7 +65,7 @@ def make_app(
             raise HTTPException(
                 503, "too much is waiting: try again later", {"Retry-After": str(RETRY_AFTER_SECONDS)}
             ) from None
-        found = await asyncio.wrap_future(done)
+        found = await _in_time(request, done, settings.answer_seconds)
         metrics.texts.inc(len(texts))
         if settings.log_texts:
             request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
@@ -68,47 +73,57 @@ def make_app(
             sample_log.add(model, texts, found)
         return found
 
-    @app.get("/v2")
+    @app.get("/v2", responses=description.GET)
     async def server_metadata() -> dict[str, Any]:
-        return {"name": "fineline", "version": __version__, "extensions": []}
+        return {"name": "fineline", "version": __version__, "extensions": protocol.EXTENSIONS}
 
-    @app.get("/v2/health/live")
+    @app.get("/v2/health/live", responses=description.PROBE)
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    @app.get("/v2/health/ready", responses=description.READY)
     async def ready() -> JSONResponse:
         now = app.state.ready
         return JSONResponse({"live": True, "ready": now}, 200 if now else 503)
 
-    @app.get("/v2/models/{name}")
-    @app.get("/v2/models/{name}/versions/{version}")
+    @app.get("/v2/models/{name}", responses=description.MODEL)
+    @app.get("/v2/models/{name}/versions/{version}", responses=description.MODEL)
     async def model_metadata(name: str, version: str = "") -> dict[str, Any]:
         return protocol.model_metadata(served(name, version))
 
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready")
+    @app.get("/v2/models/{name}/ready", responses=description.MODEL_READY)
+    @app.get("/v2/models/{name}/versions/{version}/ready", responses=description.MODEL_READY)
     async def model_ready(name: str, version: str = "") -> JSONResponse:
         now = app.state.ready
         return JSONResponse({"name": served(name, version).name, "ready": now}, 200 if now else 503)
 
-    @app.post("/v2/models/{name}/infer")
-    @app.post("/v2/models/{name}/versions/{version}/infer")
-    async def infer(request: Request, body: protocol.InferRequest, name: str, version: str = "") -> JSONResponse:
+    @app.post("/v2/models/{name}/infer", **description.reads("InferRequest", description.MODEL_ANSWER))
+    @app.post(
+        "/v2/models/{name}/versions/{version}/infer", **description.reads("InferRequest", description.MODEL_ANSWER)
+    )
+    async def infer(
+        request: Request,
+        body: Annotated[protocol.InferRequest, Depends(body_of(protocol.InferRequest, protocol.unpack))],
+        name: str,
+        version: str = "",
+    ) -> Response:
         model = served(name, version)
         found = await answers(request, model, protocol.texts_of(body))
-        return JSONResponse(protocol.response(body, model, found))
+        return protocol.response(body, model, found)
 
-    @app.post("/predict")
-    async def predict(request: Request, body: PredictRequest) -> JSONResponse:
+    @app.post("/predict", **description.reads("PredictRequest", description.ANSWER))
+    async def predict(
+        request: Request, body: Annotated[PredictRequest, Depends(body_of(PredictRequest))]
+    ) -> JSONResponse:
         model = watch.served
         found = await answers(request, model, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
-    @app.get("/metrics")
+    @app.get("/metrics", responses=description.PROBE)
     async def read_metrics() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    description.describe(app, [protocol.InferRequest, PredictRequest])
     return app
 
 
@@ -123,24 +138,36 @@ def _check(texts: list[str], settings: Settings) -> None:
             raise HTTPException(
                 413, f"text {number} has {len(text)} characters, more than the {settings.max_characters} allowed"
             )
-        if _HALF_A_PAIR.search(text):  # JSON can say them, UTF-8 and tokenizers cannot
-            raise HTTPException(400, f"text {number} is no text: it holds half of a surrogate pair")
 
 
 async def _refused(_request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _malformed(request: Request, error: Any) -> JSONResponse:
+async def _in_time(request: Request, done: "concurrent.futures.Future[list[Answer]]", seconds: float) -> list[Answer]:
+    """The answers. What waits is let go after `seconds`, and when the client goes away."""
+    asked, gone = asyncio.wrap_future(done), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({asked, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        if gone.done():
+            raise HTTPException(CLIENT_WENT_AWAY, "the client went away")
+        raise HTTPException(504, f"there was no answer within {seconds:g} s")
+    finally:
+        asked.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _malformed(_request: Request, error: Any) -> JSONResponse:
     """The first thing wrong, with its place, without repeating the text that is wrong."""
-    if "json" not in request.headers.get("content-type", ""):
-        return JSONResponse({"error": "the body must be JSON, with the header Content-Type: application/json"}, 415)
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return JSONResponse(
-            {"error": f"the body is not valid JSON: {first['ctx']['error']} at {first['loc'][-1]}"}, 400
-        )
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    place = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"error": f"{place}: {first['msg']}" if place else first["msg"]}, 400)
 
 
