@@ -83,9 +83,8 @@ def answer_once() -> None:
                 raise MaxRetryError(_pool, url or "", error) from error
             return super().increment(method, url, response, error, _pool, _stacktrace)
 
-    request_utils.Retry = (
-        OfAnswers  # its own way to make a session; tests/fineline/test_mlflow_server.py counts requests
-    )
+    # MLflow makes its sessions with it; tests/fineline/test_mlflow_retries.py counts what is asked.
+    request_utils.Retry = OfAnswers  # type: ignore[misc]
 
 
 def sqlite_file(uri: str) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -119,7 +119,7 @@ def make_app(
         found = await answers(request, model, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
-    @app.get("/metrics", responses=description.PROBE)
+    @app.get("/metrics", responses=description.PROBE, response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -147,8 +147,9 @@ async def _refused(_request: Request, error: Any) -> JSONResponse:
 async def _in_time(request: Request, done: "concurrent.futures.Future[list[Answer]]", seconds: float) -> list[Answer]:
     """The answers. What waits is let go after `seconds`, and when the client goes away."""
     asked, gone = asyncio.wrap_future(done), asyncio.ensure_future(_gone(request))
+    either: set[asyncio.Future[Any]] = {asked, gone}
     try:
-        await asyncio.wait({asked, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
             return asked.result()
         if gone.done():

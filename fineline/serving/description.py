@@ -38,7 +38,7 @@ READY = {**PROBE, 503: {"description": _WORDS[503]}}
 MODEL = {**GET, **_sent(404)}
 MODEL_READY = {**READY, **_sent(404)}
 ANSWER = {**GET, **_sent(400, 408, 500, 504)}
-MODEL_ANSWER = {**ANSWER, **_sent(404)}
+MODEL_ANSWER = {**ANSWER, **_sent(404), 200: {"content": {"application/octet-stream": {}}}}
 
 
 def reads(model: str, responses: Responses) -> dict[str, Any]:
@@ -58,4 +58,4 @@ def describe(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
         found["components"]["schemas"] |= models["$defs"]
         return found
 
-    app.openapi = openapi  # type: ignore[method-assign]  FastAPI's own way to extend it
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to extend it

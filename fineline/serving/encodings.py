@@ -2,7 +2,7 @@
 
 import zlib
 
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException
 
 KNOWN = ("gzip", "deflate")
 

@@ -43,7 +43,7 @@ def serve(settings: Settings) -> None:
         app = make_app(settings, watch, batcher, metrics, sample_log)
         config = uvicorn.Config(
             app,
-            http=partial(Connection, settings),  # type: ignore[arg-type]  called like the class
+            http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
             log_config=None,
             access_log=False,
             lifespan="off",
