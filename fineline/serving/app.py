@@ -15,7 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from fineline import __version__
 from fineline.serving import description, protocol
 from fineline.serving.batching import Answer, Batcher, QueueFull
-from fineline.serving.bodies import body_of
+from fineline.serving.bodies import CLIENT_WENT_AWAY, body_of
 from fineline.serving.edge import Edge
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served, Watch
@@ -23,8 +23,6 @@ from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 
 RETRY_AFTER_SECONDS = 1
-CLIENT_WENT_AWAY = 499
-"""nginx's status for it, in the log and the metrics; nobody is sent it."""
 COMPRESSED_FROM = 1_024
 """Bytes of an answer that is compressed for whoever takes gzip: below, it would hardly become smaller."""
 

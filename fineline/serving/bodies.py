@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The header that says how many bytes are JSON, where binary tensors follow:
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/extension_binary_data.md"""
+
+CLIENT_WENT_AWAY = 499
+"""nginx's status for it, in the log and the metrics; nobody is sent it."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,10 +27,13 @@ def body_of(
     model: type[Model], unpacked: Callable[[Any, bytes], None] | None = None
 ) -> Callable[[Request], Awaitable[Model]]:
     """What reads a request's body as `model`, for a route to depend on. `unpacked` puts binary tensors, the bytes behind the
-    JSON, into it. A body that is none is HTTPException 400 or 415, or RequestValidationError."""
+    JSON, into it. A body that is none is HTTPException 400, 415 or 499, or RequestValidationError."""
 
     async def read(request: Request) -> Model:
-        content = await request.body()
+        try:
+            content = await request.body()
+        except ClientDisconnect:
+            raise HTTPException(CLIENT_WENT_AWAY, "the client went away") from None
         binary = request.headers.get(HEADER_LENGTH) if unpacked else None
         _check_kind(request.headers.get("content-type", ""), binary is not None)
         length = len(content) if binary is None else _length(binary, len(content))

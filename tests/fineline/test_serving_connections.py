@@ -103,6 +103,17 @@ def test_who_goes_away_costs_no_run_of_the_model(server: Server) -> None:
     assert [line["status"] for line in server.events("request")].count(499) == 1
 
 
+def test_who_goes_away_within_its_body_is_no_failure(fp32: Path) -> None:
+    with serving(fp32, "--name", "tiny") as server:
+        for _ in range(3):
+            with connected(server) as connection:
+                connection.sendall(HEAD % 100 + BODY)
+                time.sleep(0.1)
+        until(lambda: len(server.events("request")) == 3)
+        assert {line["status"] for line in server.events("request")} == {499}
+        assert not [line for line in server.log if line["level"] == "error"]
+
+
 def test_beyond_the_limit_probes_are_answered_and_nothing_else(fp32: Path) -> None:
     with serving(fp32, "--name", "tiny", "--max-connections", 8, "--head-seconds", 3) as server:
         held = [connected(server) for _ in range(8)]
