@@ -74,8 +74,25 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
             code_paths=[str(Path(fineline.__file__).parent)],
             pip_requirements=[f"{package}=={importlib.import_module(package).__version__}" for package in REQUIREMENTS],
             input_example=list(GOLDEN_TEXTS[1:3]),
+            signature=_signature(),
         )
     return logged.model_uri, logged.model_id
+
+
+def _signature() -> Any:
+    """Texts in one column without a name, which is what a list is too; answers as pyfunc_model.Answer."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Map, Object, Property
+
+    answer = Object(
+        [
+            Property("label", DataType.string),
+            Property("score", DataType.double),
+            Property("probabilities", Map(DataType.double)),
+        ]
+    )
+    return ModelSignature(inputs=Schema([ColSpec(DataType.string)]), outputs=Schema([ColSpec(answer)]))
 
 
 def _as_never_sent(journal: Journal) -> Journal:

@@ -1,4 +1,4 @@
-"""The MLflow model of a bundle, logged as code: a list of texts in, one Answer per text out. ONNX Runtime, no torch.
+"""The MLflow model of a bundle, logged as code: texts in, one Answer per text out. ONNX Runtime, no torch.
 
 MLflow copies this file into the logged model and runs it there, beside a copy of the package fineline.
 """
@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
-from mlflow.pyfunc.utils import pyfunc
 from pydantic import BaseModel
 
 from fineline.bundles.bundle import open_bundle, predict
@@ -18,7 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is
 
 
 class Answer(BaseModel):
-    """The answer for one text. MLflow makes the output schema of it."""
+    """The answer for one text; its fields are the output schema of logged_model.py."""
 
     label: str
     score: float
@@ -31,9 +32,23 @@ class BundleModel(PythonModel):
     def load_context(self, context: Any) -> None:
         self.bundle = open_bundle(Path(context.artifacts["bundle"]))
 
-    @pyfunc
-    def predict(self, model_input: list[str]) -> list[Answer]:
-        return [Answer(**answer) for answer in predict(self.bundle, model_input)]
+    def predict(self, context: Any, model_input: pd.DataFrame) -> list[Answer]:
+        return [Answer(**answer) for answer in predict(self.bundle, _texts(model_input))]
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    """The texts in what MLflow makes of every kind of input: a table of one column, `text`, or 0 where it had no name.
+
+    `list[str]` as a type hint would be checked by MLflow, which then takes no payload but `inputs`.
+    """
+    (column,) = table.columns
+    if column not in ("text", 0):
+        raise MlflowException.invalid_parameter_value(f"the first column must be text, not {column}")
+    texts = table[column].tolist()
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise MlflowException.invalid_parameter_value(f"text {number} is no text")
+    return texts
 
 
 set_model(BundleModel())

@@ -1,20 +1,22 @@
 """The routes: Open Inference Protocol v2 for platforms, POST /predict for people, /metrics for Prometheus."""
 
 import asyncio
+import concurrent.futures
 import dataclasses
-import re
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from fineline import __version__
-from fineline.serving import protocol
+from fineline.serving import description, protocol
 from fineline.serving.batching import Answer, Batcher, QueueFull
+from fineline.serving.bodies import CLIENT_WENT_AWAY, body_of
 from fineline.serving.edge import Edge
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served, Watch
@@ -22,8 +24,8 @@ from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 
 RETRY_AFTER_SECONDS = 1
-
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+COMPRESSED_FROM = 1_024
+"""Bytes of an answer that is compressed for whoever takes gzip: below, it would hardly become smaller."""
 
 
 class PredictRequest(BaseModel):
@@ -61,7 +63,7 @@ class Service:
             raise HTTPException(
                 503, "too much is waiting: try again later", {"Retry-After": str(RETRY_AFTER_SECONDS)}
             ) from None
-        found = await asyncio.wrap_future(done)
+        found = await _in_time(request, done, self.settings.answer_seconds)
         self.metrics.texts.inc(len(texts))
         if self.settings.log_texts:
             request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
@@ -75,6 +77,7 @@ def make_app(service: Service) -> FastAPI:
     # The pages of /docs load their scripts from the web; /openapi.json stays.
     app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
     app.state.ready = True
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM, compresslevel=1)
     app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state)
     app.add_exception_handler(AnyHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -82,21 +85,22 @@ def make_app(service: Service) -> FastAPI:
     _add_server_routes(app)
     _add_model_routes(app, service)
     _add_own_routes(app, service)
+    description.describe(app, [protocol.InferRequest, PredictRequest])
     return app
 
 
 def _add_server_routes(app: FastAPI) -> None:
     """What Open Inference Protocol v2 says of a server."""
 
-    @app.get("/v2")
+    @app.get("/v2", responses=description.GET)
     async def server_metadata() -> dict[str, Any]:
-        return {"name": "fineline", "version": __version__, "extensions": []}
+        return {"name": "fineline", "version": __version__, "extensions": protocol.EXTENSIONS}
 
-    @app.get("/v2/health/live")
+    @app.get("/v2/health/live", responses=description.PROBE)
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    @app.get("/v2/health/ready", responses=description.READY)
     async def ready() -> JSONResponse:
         now = app.state.ready
         return JSONResponse({"live": True, "ready": now}, 200 if now else 503)
@@ -105,35 +109,44 @@ def _add_server_routes(app: FastAPI) -> None:
 def _add_model_routes(app: FastAPI, service: Service) -> None:
     """What it says of a model."""
 
-    @app.get("/v2/models/{name}")
-    @app.get("/v2/models/{name}/versions/{version}")
+    @app.get("/v2/models/{name}", responses=description.MODEL)
+    @app.get("/v2/models/{name}/versions/{version}", responses=description.MODEL)
     async def model_metadata(name: str, version: str = "") -> dict[str, Any]:
         return protocol.model_metadata(service.model(name, version))
 
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready")
+    @app.get("/v2/models/{name}/ready", responses=description.MODEL_READY)
+    @app.get("/v2/models/{name}/versions/{version}/ready", responses=description.MODEL_READY)
     async def model_ready(name: str, version: str = "") -> JSONResponse:
         now = app.state.ready
         return JSONResponse({"name": service.model(name, version).name, "ready": now}, 200 if now else 503)
 
-    @app.post("/v2/models/{name}/infer")
-    @app.post("/v2/models/{name}/versions/{version}/infer")
-    async def infer(request: Request, body: protocol.InferRequest, name: str, version: str = "") -> JSONResponse:
+    @app.post("/v2/models/{name}/infer", **description.reads("InferRequest", description.MODEL_ANSWER))
+    @app.post(
+        "/v2/models/{name}/versions/{version}/infer", **description.reads("InferRequest", description.MODEL_ANSWER)
+    )
+    async def infer(
+        request: Request,
+        body: Annotated[protocol.InferRequest, Depends(body_of(protocol.InferRequest, protocol.unpack))],
+        name: str,
+        version: str = "",
+    ) -> Response:
         model = service.model(name, version)
         found = await service.answers(request, model, protocol.texts_of(body))
-        return JSONResponse(protocol.response(body, model, found))
+        return protocol.response(body, model, found)
 
 
 def _add_own_routes(app: FastAPI, service: Service) -> None:
     """For people, and for Prometheus."""
 
-    @app.post("/predict")
-    async def predict(request: Request, body: PredictRequest) -> JSONResponse:
+    @app.post("/predict", **description.reads("PredictRequest", description.ANSWER))
+    async def predict(
+        request: Request, body: Annotated[PredictRequest, Depends(body_of(PredictRequest))]
+    ) -> JSONResponse:
         model = service.watch.served
         found = await service.answers(request, model, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
-    @app.get("/metrics")
+    @app.get("/metrics", responses=description.PROBE, response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -149,24 +162,37 @@ def _check(texts: list[str], settings: Settings) -> None:
             raise HTTPException(
                 413, f"text {number} has {len(text)} characters, more than the {settings.max_characters} allowed"
             )
-        if _HALF_A_PAIR.search(text):  # JSON can say them, UTF-8 and tokenizers cannot
-            raise HTTPException(400, f"text {number} is no text: it holds half of a surrogate pair")
 
 
 async def _refused(_request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _malformed(request: Request, error: Any) -> JSONResponse:
+async def _in_time(request: Request, done: "concurrent.futures.Future[list[Answer]]", seconds: float) -> list[Answer]:
+    """The answers. What waits is let go after `seconds`, and when the client goes away."""
+    asked, gone = asyncio.wrap_future(done), asyncio.ensure_future(_gone(request))
+    either: set[asyncio.Future[Any]] = {asked, gone}
+    try:
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        if gone.done():
+            raise HTTPException(CLIENT_WENT_AWAY, "the client went away")
+        raise HTTPException(504, f"there was no answer within {seconds:g} s")
+    finally:
+        asked.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _malformed(_request: Request, error: Any) -> JSONResponse:
     """The first thing wrong, with its place, without repeating the text that is wrong."""
-    if "json" not in request.headers.get("content-type", ""):
-        return JSONResponse({"error": "the body must be JSON, with the header Content-Type: application/json"}, 415)
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return JSONResponse(
-            {"error": f"the body is not valid JSON: {first['ctx']['error']} at {first['loc'][-1]}"}, 400
-        )
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    place = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"error": f"{place}: {first['msg']}" if place else first["msg"]}, 400)
 
 

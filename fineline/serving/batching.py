@@ -55,9 +55,12 @@ class Batcher:
             thread.start()
 
     def submit(self, served: "Served", texts: Sequence[str]) -> "concurrent.futures.Future[list[Answer]]":
-        """The answers to `texts` (one or more) of that version, in their order, when they are there. Raises QueueFull."""
+        """The answers to `texts` (one or more) of that version, in their order, when they are there. Raises QueueFull.
+
+        What of them waits is forgotten when the answers are cancelled.
+        """
         done: concurrent.futures.Future[list[Answer]] = concurrent.futures.Future()
-        done.set_running_or_notify_cancel()  # a client that goes away does not disturb its batch
+        done.add_done_callback(self._forget)
         request = _Request(served, [{}] * len(texts), len(texts), done)
         now = time.monotonic()
         with self._changed:
@@ -67,6 +70,13 @@ class Batcher:
             self._metrics.queue.set(len(self._waiting))
             self._changed.notify()
         return done
+
+    def _forget(self, done: "concurrent.futures.Future[list[Answer]]") -> None:
+        if not done.cancelled():
+            return
+        with self._changed:
+            self._waiting = [item for item in self._waiting if item.request.done is not done]
+            self._metrics.queue.set(len(self._waiting))
 
     def close(self, seconds: float) -> None:
         """Takes no more texts, and waits at most `seconds` until what waits is answered."""
@@ -127,9 +137,11 @@ class Batcher:
                 request = item.request
                 request.answers[item.place] = answer
                 request.missing -= 1
-                if request.done.done():
+                if request.done.done() or not (failure or request.missing == 0):
                     continue
+                if not request.done.set_running_or_notify_cancel():
+                    continue  # cancelled meanwhile
                 if failure:
                     request.done.set_exception(failure)
-                elif request.missing == 0:
+                else:
                     request.done.set_result(request.answers)

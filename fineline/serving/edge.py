@@ -1,5 +1,6 @@
-"""What happens to every request before and after its route: the bound on its body, its metrics, its line in the log."""
+"""What happens to every request before and after its route: the bounds on its body, its metrics, its line in the log."""
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,9 @@ from starlette.datastructures import MutableHeaders, State
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fineline.serving.connections import CROWDED
+from fineline.serving.encodings import KNOWN, Decompressor
 
 if TYPE_CHECKING:
     from fineline.serving.metrics import Metrics
@@ -27,37 +31,77 @@ class Edge:
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, unless its body is said to be too large; stops reading one that turns out to be."""
+        """Passes a request on, unless its body is said to be too large or there are too many connections; stops reading a body
+        that turns out to be, or does not come in time."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, read = time.perf_counter(), 500, 0
-        largest = self._settings.max_body_bytes
-        too_large = f"the body is larger than the {largest} bytes that one request may have"
-
-        async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > largest:
-                raise HTTPException(413, too_large, CLOSE)
-            return message
+        started, status = time.perf_counter(), 0
+        crowded = CROWDED in scope.get("state", {})
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if not self._state.ready:  # a client that keeps its connection would meet a closed door
+                if crowded or not self._state.ready:  # a client that keeps its connection would meet a closed door
                     MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
         try:
-            if _announced(scope) > largest:
-                await JSONResponse({"error": too_large}, 413, CLOSE)(scope, receive, watched)
+            if refused := self._refused(scope, crowded):
+                await refused(scope, receive, watched)
             else:
-                await self._app(scope, bounded, watched)
+                await self._app(scope, self._bounded(scope, receive), watched)
+        except asyncio.CancelledError:  # --shutdown-seconds are over
+            if not status:
+                await JSONResponse({"error": "the server ends"}, 503, CLOSE)(scope, receive, watched)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
+            self._note(scope, status or 500, time.perf_counter() - started)
+
+    def _refused(self, scope: Scope, crowded: bool) -> JSONResponse | None:
+        """The answer to a request that is not read."""
+        if crowded and scope["path"] not in QUIET:
+            return JSONResponse({"error": "too many connections: try again later"}, 503, {**CLOSE, "Retry-After": "1"})
+        encoding = _encoding(scope)
+        if encoding and encoding not in KNOWN:
+            what = f"the body's Content-Encoding must be {' or '.join(KNOWN)}"
+            return JSONResponse({"error": what}, 415, {**CLOSE, "Accept-Encoding": ", ".join(KNOWN)})
+        if _announced(scope) > self._settings.max_body_bytes:
+            return JSONResponse({"error": self._too_large().detail}, 413, CLOSE)
+        return None
+
+    def _too_large(self) -> HTTPException:
+        largest = self._settings.max_body_bytes
+        return HTTPException(413, f"the body is larger than the {largest} bytes that one request may have", CLOSE)
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive`, for a body that is plain, bounded and there in time."""
+        largest, seconds = self._settings.max_body_bytes, self._settings.body_seconds
+        deadline = asyncio.get_running_loop().time() + seconds
+        encoding = _encoding(scope)
+        unpack = Decompressor(encoding, largest, self._too_large()) if encoding else None
+        read, more = 0, True
+
+        async def bounded() -> Message:
+            nonlocal read, more
+            if not more:  # what comes then is the client's going away
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not come within {seconds:g} s", CLOSE) from None
+            if message["type"] != "http.request":
+                return message
+            body, more = message.get("body", b""), message.get("more_body", False)
+            read += len(body)
+            if read > largest:
+                raise self._too_large()
+            if unpack and (read or more):
+                message = {**message, "body": unpack.feed(body, last=not more)}
+            return message
+
+        return bounded
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
@@ -73,3 +117,9 @@ def _announced(scope: Scope) -> int:
     """The length that the request says its body has; 0 when it says none."""
     length = dict(scope["headers"]).get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
+
+
+def _encoding(scope: Scope) -> str:
+    """The Content-Encoding of the body; '' for none."""
+    name = dict(scope["headers"]).get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    return "" if name == "identity" else name.removeprefix("x-")

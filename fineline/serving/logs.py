@@ -4,6 +4,7 @@ import datetime
 import json
 import logging
 import sys
+import traceback
 
 
 class JsonLines(logging.Formatter):
@@ -17,9 +18,28 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        if record.exc_info and record.exc_info[1]:
+            line["traceback"] = _without_words(record.exc_info[1])
+        return json.dumps(line, default=str)  # in ASCII: whatever is in it, it is one line for every reader
+
+
+def _without_words(error: BaseException) -> str:
+    """Where `error` and what it came from were raised; not what they say, which may hold what a client sent."""
+    parts = []
+    for each in _causes(error):
+        frames = "".join(traceback.format_list(traceback.extract_tb(each.__traceback__)))
+        parts.append(f"{frames}{type(each).__module__}.{type(each).__qualname__}")
+    return "\ncaused\n".join(parts)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What `error` came from, the first first, and itself."""
+    found: list[BaseException] = []
+    left: BaseException | None = error
+    while left is not None and left not in found:
+        found.append(left)
+        left = left.__cause__ or (None if left.__suppress_context__ else left.__context__)
+    return found[::-1]
 
 
 def log_json() -> None:

@@ -1,19 +1,31 @@
-"""The Open Inference Protocol, version 2 (REST): https://github.com/kserve/open-inference-protocol.
+"""The Open Inference Protocol, version 2 (REST), with binary tensors: https://github.com/kserve/open-inference-protocol.
 
 One input, `text`; outputs `label`, `score`, `probabilities` (a row per text) and `labels`, which names their columns.
 """
 
+import json
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+
+from fineline.serving.bodies import HEADER_LENGTH
 
 if TYPE_CHECKING:
     from fineline.serving.models import Served
 
 INPUT = "text"
 OUTPUTS = ("label", "score", "probabilities", "labels")
+EXTENSIONS = ["binary_tensor_data"]
+
+BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
+"""Parameters of the extension: of a tensor, how many bytes behind the JSON are its; of an output that is asked for, and of the
+whole request, whether it comes so."""
+
+_LENGTH = struct.Struct("<I")
 
 
 class Tensor(BaseModel):
@@ -29,14 +41,50 @@ class RequestedOutput(BaseModel):
     """An output that is asked for."""
 
     name: str
+    parameters: dict[str, Any] = {}
 
 
 class InferRequest(BaseModel):
-    """An inference request. `parameters`, which the protocol allows everywhere, have no meaning here and are ignored."""
+    """An inference request. Of `parameters`, which the protocol allows everywhere, only those for binary tensors count."""
 
     id: str | None = None
     inputs: list[Tensor]
     outputs: list[RequestedOutput] | None = None
+    parameters: dict[str, Any] = {}
+
+
+def unpack(request: Any, binary: bytes) -> None:
+    """Puts the texts that lie in `binary` into the tensors of `request`, parsed JSON of any kind. Raises HTTPException 400."""
+    tensors = request.get("inputs") if isinstance(request, dict) else None
+    start = 0
+    for tensor in tensors if isinstance(tensors, list) else []:
+        parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+        size = parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
+        if size is None:
+            continue
+        if type(size) is not int or not 0 <= size <= len(binary) - start:
+            raise HTTPException(400, f"{BINARY_SIZE} is not a number of bytes that follow the JSON")
+        tensor["data"] = _texts(binary[start : start + size])
+        start += size
+    if start != len(binary):
+        raise HTTPException(400, f"{len(binary) - start} bytes behind the JSON belong to no tensor ({BINARY_SIZE})")
+
+
+def _texts(binary: bytes) -> list[str]:
+    """The elements of a BYTES tensor: each its length, 4 bytes, little-endian, and its UTF-8."""
+    found, place = [], 0
+    while place < len(binary):
+        start = place + _LENGTH.size
+        if start > len(binary):
+            raise HTTPException(400, "a binary tensor ends inside the length of an element")
+        place = start + _LENGTH.unpack_from(binary, start - _LENGTH.size)[0]
+        if place > len(binary):
+            raise HTTPException(400, "a binary tensor ends inside an element")
+        try:
+            found.append(binary[start:place].decode())
+        except UnicodeDecodeError:
+            raise HTTPException(400, f"text {len(found) + 1} is no text: it is not UTF-8") from None
+    return found
 
 
 def texts_of(request: InferRequest) -> list[str]:
@@ -59,10 +107,10 @@ def texts_of(request: InferRequest) -> list[str]:
     return texts
 
 
-def response(request: InferRequest, served: "Served", answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The answers as an inference response, with the outputs that were asked for."""
+def response(request: InferRequest, served: "Served", answers: Sequence[dict[str, Any]]) -> Response:
+    """The answers as an inference response, with the outputs that were asked for, in JSON or behind it."""
     labels, count = served.bundle.labels, len(answers)
-    tensors = {
+    tensors: dict[str, tuple[str, list[int], list[Any]]] = {
         "label": ("BYTES", [count], [answer["label"] for answer in answers]),
         "score": ("FP64", [count], [answer["score"] for answer in answers]),
         "probabilities": (
@@ -70,18 +118,35 @@ def response(request: InferRequest, served: "Served", answers: Sequence[dict[str
             [count, len(labels)],
             [answer["probabilities"][label] for answer in answers for label in labels],
         ),
-        "labels": ("BYTES", [len(labels)], labels),
+        "labels": ("BYTES", [len(labels)], list(labels)),
     }
-    asked = [output.name for output in request.outputs or []] or OUTPUTS
-    content = {
-        "model_name": served.name,
-        "model_version": served.version,
-        "outputs": [
-            {"name": name, "datatype": tensors[name][0], "shape": tensors[name][1], "data": tensors[name][2]}
-            for name in asked
-        ],
-    }
-    return content if request.id is None else {**content, "id": request.id}
+    everything = request.parameters.get(ALL_BINARY) is True
+    outputs, binary = [], []
+    for asked in request.outputs or [RequestedOutput(name=name) for name in OUTPUTS]:
+        datatype, shape, data = tensors[asked.name]
+        output: dict[str, Any] = {"name": asked.name, "datatype": datatype, "shape": shape}
+        if asked.parameters.get(BINARY, everything) is True:
+            binary.append(_binary(datatype, data))
+            output["parameters"] = {BINARY_SIZE: len(binary[-1])}
+        else:
+            output["data"] = data
+        outputs.append(output)
+    content = {"model_name": served.name, "model_version": served.version, "outputs": outputs}
+    if request.id is not None:
+        content["id"] = request.id
+    if not binary:
+        return JSONResponse(content)
+    head = json.dumps(content).encode()
+    return Response(
+        b"".join([head, *binary]), media_type="application/octet-stream", headers={HEADER_LENGTH: str(len(head))}
+    )
+
+
+def _binary(datatype: str, data: Sequence[Any]) -> bytes:
+    if datatype == "FP64":
+        return struct.pack(f"<{len(data)}d", *data)
+    texts = [text.encode() for text in data]
+    return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 
 def model_metadata(served: "Served") -> dict[str, Any]:

@@ -1,20 +1,28 @@
 """The process: everything put together, started, and shut down without losing a request."""
 
+import resource
 import signal
 import socket
 import time
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
-from fineline.process.errors import ResourceError
+from fineline.process.errors import ResourceError, UsageError
 from fineline.serving.app import Service, make_app
 from fineline.serving.batching import Batcher
+from fineline.serving.connections import FOR_PROBES, Connection
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Watch, log
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than nginx and AWS keep a connection to a server that does nothing, 60 s: else they send on one that was just closed."""
+
+_OTHER_FILES = 128  # the model's, the logs', the threads' and those of connections above the limit
 
 
 def serve(settings: Settings) -> None:
@@ -24,6 +32,7 @@ def serve(settings: Settings) -> None:
     answer, a port that is taken or a log folder that cannot be written.
     """
     log_json()
+    _allow_files(settings.max_connections + FOR_PROBES + _OTHER_FILES)
     metrics = Metrics()
     sample_log = None
     if settings.log_folder:
@@ -33,7 +42,13 @@ def serve(settings: Settings) -> None:
         batcher = Batcher(settings.threads, settings.max_wait_ms, settings.max_queue, metrics)
         app = make_app(Service(settings, watch, batcher, metrics, sample_log))
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds
+            app,
+            http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
         )
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"fields": {"host": host, "port": port}})
@@ -67,6 +82,19 @@ class _Server(uvicorn.Server):
         if time.monotonic() >= self._close_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _allow_files(needed: int) -> None:
+    """Raises this process's limit of open files to `needed` where it is lower: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UsageError(
+            f"--max-connections needs {needed} open files, and this process may have {hard} (ulimit -n)",
+            f"give --max-connections {max(1, hard - FOR_PROBES - _OTHER_FILES)} at most, or raise the limit",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:

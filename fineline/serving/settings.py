@@ -39,6 +39,12 @@ class Settings:
     max_texts: int = _setting(128, 1, 1_000_000, "texts in one request")
     max_characters: int = _setting(20_000, 1, 10_000_000, "characters in one text")
     max_body_bytes: int = _setting(1_048_576, 1, 1 << 30, "bytes in the body of one request")
+    max_connections: int = _setting(
+        1_000, 1, 1_000_000, "connections at the same time; beyond, only /v2/health and /metrics are answered"
+    )
+    head_seconds: float = _setting(10.0, 0.1, 3_600, "how long the head of a request may take, from its first byte")
+    body_seconds: float = _setting(30.0, 0.1, 3_600, "how long the body of a request may take")
+    answer_seconds: float = _setting(30.0, 0.1, 3_600, "how long a request may wait for its answer")
     poll_seconds: float = _setting(30.0, 0, 86_400, "how often to ask where the alias of --model points; 0: never")
     drain_seconds: float = _setting(
         1.0, 0, 3_600, "after SIGTERM: how long requests are still accepted while /v2/health/ready says 503"

@@ -263,7 +263,7 @@ def _reason(error: Exception) -> str:
         return match[1].strip()
     if re.search(r"timeout|timed out", text, re.IGNORECASE):
         return "no answer in time"
-    if re.search(r"connection (aborted|reset)", text, re.IGNORECASE):
+    if "Connection aborted" in text:
         return "the connection was cut"
     body = re.sub(r"\bResponse body: '.*", "", text).strip()
     first = next(iter(str(error).strip().splitlines()), "")

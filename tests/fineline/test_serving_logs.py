@@ -1,14 +1,18 @@
 """What the server writes down: requests without their texts unless asked, and the sample that `monitor` reads."""
 
 import json
+import logging
 import random
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from fineline.bundles.bundle import open_bundle
+from fineline.serving.logs import JsonLines
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SCHEMA, SampleLog
@@ -38,6 +42,43 @@ def test_logs_hold_no_texts_unless_asked(bundle: Path) -> None:
             assert [line["event"] for line in server.log if line["event"] != "request"] == [
                 *("serving", "listening", "stopping", "stopped")
             ]
+
+
+def test_whatever_is_logged_is_a_line_without_what_an_error_says() -> None:
+    def fails() -> None:
+        try:
+            {}[SECRET]
+        except KeyError as error:
+            raise ValueError(f"{SECRET} \ud800") from error
+
+    def line(words: str, **fields: Any) -> dict[str, Any]:
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, words, (), None)
+        record.fields = fields  # type: ignore[attr-defined]
+        try:
+            fails()
+        except ValueError:
+            record.exc_info = sys.exc_info()
+        written = JsonLines().format(record)
+        assert written.isascii()
+        assert written.isprintable()
+        return json.loads(written)
+
+    found = line("half \ud800\u2028\n", value=b"\xff", path=Path("/x"), float=1e400)
+    assert found["event"] == "half \ud800\u2028\n"
+    assert (found["value"], found["path"]) == (str(b"\xff"), "/x")
+    assert found["traceback"].index("builtins.KeyError") < found["traceback"].index("builtins.ValueError")
+    assert "in fails" in found["traceback"]
+    assert SECRET not in found["traceback"].replace("SECRET", "")
+
+
+def test_a_stream_that_has_no_unicode_is_written_to(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    with serving(bundle, "--name", "tiny", "--log-texts") as server:
+        server.predict("漢 🙂")
+        assert server.stop() == 0
+        assert server.events("request")[0]["asked"] == ["漢 🙂"]
+        assert server.process.stderr
+        assert server.process.stderr.read() == ""
 
 
 def test_sampled_texts_with_their_answers_as_parquet(bundle: Path, tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ def tensor(texts: list, **changed: object) -> dict:
 
 def test_metadata_and_health(server: Server, fp32: Path) -> None:
     version = folders.read_manifest(fp32).digest.removeprefix("sha256:")[:12]
-    assert server.get("/v2").json() == {"name": "fineline", "version": __version__, "extensions": []}
+    assert server.get("/v2").json() == {
+        "name": "fineline",
+        "version": __version__,
+        "extensions": ["binary_tensor_data"],
+    }
     assert server.get("/v2/health/live").json() == {"live": True}
     assert server.get("/v2/health/ready").json() == {"live": True, "ready": True}
     metadata = {
@@ -132,6 +136,16 @@ INFER = "/v2/models/tiny/infer"
         ("/predict", {"texts": "a"}, 400, "texts: Input should be a valid list"),
         ("/predict", {"texts": ["a", None]}, 400, "texts.1: Input should be a valid string"),
         ("/predict", {"texts": ["fine", "bad \ud800"]}, 400, "text 2 is no text: it holds half of a surrogate pair"),
+        (INFER, {**GOOD, "id": "\ud800"}, 400, "id is no text: it holds half of a surrogate pair"),
+        (INFER, {"inputs": [tensor(["a"], name="\udfff")]}, 400, "inputs.0.name is no text: it holds half"),
+        (INFER, {"inputs": [tensor(["a"], datatype="\ud800")]}, 400, "inputs.0.datatype is no text"),
+        (INFER, {"inputs": [tensor(["a", "\ud800"])]}, 400, "inputs.0.data.1 is no text"),
+        (INFER, {**GOOD, "outputs": [{"name": "\ud800"}]}, 400, "outputs.0.name is no text"),
+        (INFER, {**GOOD, "parameters": {"a": ["\udc00\ud800"]}}, 400, "parameters.a.0 is no text"),
+        ("/predict", {"texts": ["a"], "\ud800": 1}, 400, "\\ud800 is no text"),
+        ("/predict", "\ud800", 400, "the body is no text"),
+        ("/v2/models/\u00e9\u6f22/infer", GOOD, 404, "there is no model '\u00e9\u6f22'"),
+        ("/v2/models/%ED%A0%80%FF/infer", GOOD, 404, "there is no model '"),
         ("/predict", {"texts": ["a"] * 9}, 413, "9 texts are more than the 8 that one request may hold"),
         ("/predict", {"texts": ["a", "b" * 2001]}, 413, "text 2 has 2001 characters, more than the 2000 allowed"),
         ("/predict", {"texts": ["a" * 5000]}, 413, "the body is larger than the 5000 bytes"),
@@ -151,7 +165,9 @@ def test_refusals_are_one_clear_line(server: Server, path: str, content: dict, s
     ("body", "kind", "status", "words"),
     [
         (b'{"texts": ["a"', "application/json", 400, "the body is not valid JSON"),
-        (b"\xff\xfe", "application/json", 400, ""),
+        (b"\xff\xfe", "application/json", 400, "no UTF-8 at byte 0"),
+        (b'{"texts": ["\xed\xa0\x80"]}', "application/json", 400, "no UTF-8 at byte 12"),
+        (b"[" + b"9" * 4400 + b"]", "application/json", 400, "a number of too many digits"),
         (b"[" * 4000, "application/json", 400, ""),
         (b"texts=a", "application/x-www-form-urlencoded", 415, "must be JSON, with the header Content-Type"),
         (b"", "application/json", 400, "Field required"),
