@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fineline.process.errors import DataRejected, UsageError
+from fineline.rows import encodings
 from fineline.rows.cells import text_of
 from fineline.rows.delimited import read_delimited
 from fineline.rows.records import Record
@@ -34,8 +35,6 @@ _WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# What exports are in where they are not UTF-8, the commonest first; of all that Python knows, rare ones often fit as well.
-_ENCODINGS = ["cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "euc_jp", "euc_kr"]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _DECIMALS = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")
@@ -214,18 +213,14 @@ def _encoding(head: bytes, shown: str) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes
-
         telling = b"\n".join(line for line in head.splitlines()[: 100 * _TRIED] if not line.isascii())
-        telling = telling[: _HEAD // 4]
-        best = from_bytes(telling, cp_isolation=_ENCODINGS).best()
-        if best is None or b"\0" in head:
+        best = next(iter(encodings.likely(telling)), encodings.WESTERN)
+        if b"\0" in head or "\ufffd" in telling.decode(best, "replace"):
             raise UsageError(
                 f"{shown} is no UTF-8, and in no encoding that can be guessed",
                 "if it is a text file, say which: --encoding NAME",
             ) from None
-        commonest = str(best) == telling.decode(_ENCODINGS[0], "replace")
-        return _ENCODINGS[0] if commonest else known_encoding(best.encoding)
+        return known_encoding(best)
     if b"\0" in head:
         raise UsageError(f"{shown} holds NUL bytes", "if it is a text file, say its encoding: --encoding utf-16-le")
     return "utf-8"

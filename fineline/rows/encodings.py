@@ -14,7 +14,8 @@ _CANDIDATES = [
     *("gb18030", "big5", "cp950", "big5hkscs", "cp932", "euc_jp", "cp949"),
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874"),
 ]
-_WESTERN = "cp1252"
+WESTERN = "cp1252"
+"""The commonest of what is no UTF-8."""
 
 
 def likely(sample: bytes) -> list[str]:
@@ -28,8 +29,8 @@ def likely(sample: bytes) -> list[str]:
         return []
     matches = list(from_bytes(sample[:SAMPLE], cp_isolation=_CANDIDATES))[:2]
     # Encodings that give the very same text count as one match.
-    found = [_WESTERN if _WESTERN in match.could_be_from_charset else match.encoding for match in matches]
-    return sorted(found, key=lambda name: name != _WESTERN) if _WESTERN in found[1:] else found[:1]
+    found = [WESTERN if WESTERN in match.could_be_from_charset else match.encoding for match in matches]
+    return sorted(found, key=lambda name: name != WESTERN) if WESTERN in found[1:] else found[:1]
 
 
 def hint(raw: Iterable[str], how: Reading) -> str:
