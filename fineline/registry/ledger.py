@@ -46,6 +46,8 @@ ANYWHERE = -1
 
 _LOOKS = 12
 _SECONDS_BETWEEN_LOOKS = 0.25
+_LOOKS_BEFORE_HELP = 3
+"""How often a move that another process made is looked at before it counts as cut short, and not as under way."""
 
 
 class Moved(Exception):
@@ -176,18 +178,19 @@ def settle(server: Any, name: str, alias: str, own: int = 0) -> State:
     chose to serve is undone silently. Other aliases are left alone.
     """
     set_here = False
-    for _look in range(_LOOKS):
+    for looked in range(_LOOKS):
         state = _read(server, name)
         standing, line = state.standing(alias), state.newest(alias)
-        _mirror(server, name, state)
         if line is None or standing in (AGREES, DELETED):
+            _mirror(server, name, state)
             if line and standing == AGREES and not state.done(line):
                 publish(server, state.run_id)
                 server.log_param(state.run_id, f"{key_of(MOVES, line['number'])}.{DONE}", "true")
             return state
-        if standing == HALF_DONE or set_here:
+        mine = set_here or line["number"] == own
+        if mine or (standing == HALF_DONE and looked >= _LOOKS_BEFORE_HELP):
             set_alias(server, name, alias, line["to"])
-            if not set_here and line["number"] != own:
+            if not mine:
                 print(
                     f"ledger: the move of {alias} to version {line['to']} ({line['verdict']}) was cut short; it is finished now",
                     file=sys.stderr,

@@ -203,7 +203,7 @@ PROMOTE = ("promote", "--version", 2)
         (promotion, "_log", 1, PROMOTE),
         (ledger, "append", 1, PROMOTE),
         (ledger, "set_alias", 2, PROMOTE),
-        (ledger, "_publish", 2, PROMOTE),
+        (ledger, "publish", 2, PROMOTE),
         (ledger, "set_alias", 2, ("rollback", "--to", 2, "--reason", "because")),
     ],
     ids=["after the scoring", "before the line", "between line and alias", "after the alias", "in a rollback"],
@@ -218,7 +218,7 @@ def test_a_server_that_dies_leaves_the_champion_and_the_same_command_ends_it(
     assert code == 4
     assert "does not answer" in error
     assert len(lines(name)) == written
-    assert champion(name) == (2 if function == "_publish" else 1)
+    assert champion(name) == (2 if function == "publish" else 1)
     assert fineline(*words)[0] == 0
     assert champion(name) == 2
     assert [line[:2] for line in lines(name)] == [(None, 1), (1, 2)]
