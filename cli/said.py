@@ -7,9 +7,11 @@ from pathlib import Path
 from cli.choose_columns import Choice
 from cli.look_at_data import Look
 from cli.look_at_texts import CUT_OFF, Texts
+from fineline.rows.dataset import describe
 
 _FEWEST_ROWS = 50  # data_quality.min_rows
 _BAD_ROWS = 10  # ingest.max_bad_rows
+_SPLITS = 3  # training, validation and test
 _WIDTH = 120
 
 
@@ -57,8 +59,14 @@ def _warnings(seen: Look, choice: Choice, texts: Texts) -> Iterator[str]:
         column = seen.column(choice.columns[field])
         if (empty := seen.rows - len(column.cells) - column.nested) > _BAD_ROWS:
             yield f"{empty:,} rows have no {field}; {many}: take them out"
+        rare = [value for value, count in column.counts.items() if count < _SPLITS]
+        if rare and not column.scores:
+            yield (
+                f"{len(rare):,} of {len(column.counts):,} values of {column.name} are in fewer than {_SPLITS} rows, which all "
+                "go to training (split.rare_label)"
+            )
     if seen.bad:
-        yield f"{seen.bad:,} rows cannot be read ({seen.first_bad}); {many}"
+        yield f"{describe(seen.bad)} cannot be read ({seen.first_bad}); {many}"
     tests = [file.name for file in seen.files if "test" in file.name.lower()]
     if tests and len(seen.files) > 1:
         yield f"{tests[0]} is read like the others; the test split is given with --test-data, and the others with --data"

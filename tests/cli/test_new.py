@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import components
-from cli import code
+from cli import code, said
 from cli.__main__ import main
 from cli.choose_columns import Choice, choose
 from cli.look_at_data import Look, look
@@ -230,6 +230,19 @@ def test_what_cannot_be_chosen_is_said_in_two_lines(
     for word in words:
         assert word in err
     assert sorted(path.name for path in Path().iterdir()) == sorted(filter(None, [file]))
+
+
+def test_what_will_go_wrong_is_said(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"text": [f"ein Text {n}" for n in range(40)], "label": [f"l{n // 2}" for n in range(40)]})
+    path = csv_of(tmp_path / "a.csv", rows)
+    path.write_text(path.read_text() + "ein Text,\n" * 11 + "one cell alone\n")
+    seen, choice = found(path)
+    lines = "\n".join(said.found("a.csv", seen, choice, look_at_texts(seen.column("text").cells)))
+    text = " ".join(lines.split())
+    assert "look at 11 rows have no label; ingest stops at more than 10 (ingest.max_bad_rows): take them out" in text
+    assert "look at 20 of 20 values of label are in fewer than 3 rows, which all go to training" in text
+    assert "look at 1 row cannot be read (line 53: 1 cells where the header has 2)" in text
+    assert "the bundled model learned English: name another one" in text
 
 
 def test_neither_or_both_of_data_and_example_and_a_folder_that_is_there(
