@@ -115,7 +115,7 @@ def _write_quality(
     reasons = inspection.reasons
     left = came.loc[sorted(reasons)]
     if params.mask:
-        left = left.assign(text=[text if text is None else texts.mask(text)[0] for text in left["text"]])
+        left = left.assign(text=left["text"].map(lambda text: texts.mask(text)[0], na_action="ignore"))
     name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))

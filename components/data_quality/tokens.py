@@ -126,8 +126,8 @@ def _token_counts(rows: "pd.DataFrame", params: Params) -> "pd.DataFrame":
     return pd.DataFrame(counted, columns=["tokens", "plain", "unknown"], index=rows.index)
 
 
-def _unknown_id(tokenizer: Any) -> int | None:
-    """The token that stands for what is not in the vocabulary; None for a tokenizer that falls back to bytes."""
+def _unknown_id(tokenizer: Any) -> int:
+    """The token that stands for what is not in the vocabulary; -1 for a tokenizer that has none, as one of bytes."""
     model = json.loads(tokenizer.to_str())["model"]
-    name = model.get("unk_token")
-    return tokenizer.token_to_id(name) if name else model.get("unk_id")
+    known = tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    return -1 if known is None else known
