@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from components.data_quality.check import EXAMPLES, Check, is_test
 from components.data_quality.params import Params
 from fineline.tasks import Task
-from fineline.texts.sameness import components, near_pairs, normalise
+from fineline.texts.sameness import near_pairs, normalise
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
@@ -69,45 +70,62 @@ def check_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple
 
 
 def check_near_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
-    """Texts nearly the same as another (MinHash, checked exactly), grouped: all but the first or the test rows of a group.
+    """Texts nearly the same as another of their label that stays (MinHash, checked exactly): so each that leaves has one in its
+    place, and of a chain of texts those stay that are not near each other. Texts under several labels are only counted.
 
     Texts with one normal form count once here.
     """
     if params.on_near_duplicates == "ignore":
         return rows, []
-    import numpy as np
-
     forms = normal_forms(rows, params).drop_duplicates()
     once = rows.loc[forms.index]
     pairs = near_pairs(forms.tolist(), params.near_duplicate_threshold)
-    members = defaultdict(list)
-    for place, group in enumerate(components(len(once), pairs)):
-        members[int(group)].append(place)
-    groups = [places for places in members.values() if len(places) > 1]
-    tested = is_test(once).to_numpy()
-    extra = np.zeros(len(once), dtype=bool)
-    for places in groups:
-        extra[places if tested[places].any() else places[1:]] = True
-    extra &= ~tested
-    labels, crossing = task.strata(once).to_numpy(), tested.astype(int)
+    tested, labels = is_test(once).to_numpy(), task.strata(once).to_numpy()
+    represented = _represented(pairs, labels, tested)
+    members: dict[int, list[int]] = defaultdict(list)
+    for place, first in sorted(represented.items()):
+        members[first].append(place)
+    sizes = [1 + len(places) for places in members.values()]
+    different = [[i, j] for i, j in pairs if labels[i] != labels[j]]
+    examples = [[first, *places] for first, places in sorted(members.items())] + different
     check = Check(
         "near_duplicates",
         params.on_near_duplicates,
         f"no two texts are alike by {params.near_duplicate_threshold:g} or more (Jaccard, 4-grams)",
         not pairs,
-        sum(len(places) - 1 for places in groups),
+        len({later for _, later in pairs}),
         0,
-        [int(row) for row in once.index[extra]],
+        [int(row) for row in once.index[sorted(represented)]],
         spares_test=True,
         details={
-            "groups": len(groups),
-            "largest_group": max(map(len, groups), default=0),
-            "pairs_with_different_labels": sum(bool(labels[i] != labels[j]) for i, j in pairs),
-            "pairs_between_training_and_test": sum(bool(crossing[i] != crossing[j]) for i, j in pairs),
-            "examples": [list(once["id"].iloc[places]) for places in groups[:EXAMPLES]],
+            "groups": len(sizes),
+            "largest_group": max(sizes, default=0),
+            "pairs_with_different_labels": len(different),
+            "pairs_between_training_and_test": sum(bool(tested[i] != tested[j]) for i, j in pairs),
+            "examples": [list(once["id"].iloc[places]) for places in examples[:EXAMPLES]],
         },
     )
     return rows, [check]
+
+
+def _represented(pairs: list[tuple[int, int]], labels: "np.ndarray", tested: "np.ndarray") -> dict[int, int]:
+    """Row number to that of the row that stands for it: near to it, of its label, and kept itself. Test rows are kept; among
+    the others the first."""
+    near: dict[int, list[int]] = defaultdict(list)
+    for i, j in pairs:
+        if labels[i] == labels[j]:
+            near[i].append(j)
+            near[j].append(i)
+    stands: dict[int, int] = {}
+    kept = set(map(int, tested.nonzero()[0]))
+    for place in sorted(near):
+        if place in kept:
+            continue
+        if found := [other for other in near[place] if other in kept]:
+            stands[place] = min(found)
+        else:
+            kept.add(place)
+    return stands
 
 
 def normal_forms(rows: "pd.DataFrame", params: Params) -> "pd.Series":

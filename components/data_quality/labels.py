@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LISTED = 200
+_SMALL = 2
 _WORD = re.compile(r"\b\w+\b")
 _TRUSTED = 0.7
 _LOWEST = 5
@@ -100,6 +101,30 @@ def check_label_errors(rows: "pd.DataFrame", task: Task, params: Params) -> "tup
         },
     )
     return rows, [check]
+
+
+def check_small_labels(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
+    """The share of labels with one or two rows: nothing can be learned of them, and where most are so, text and label may be
+    swapped (`swapped`: there are more labels than texts)."""
+    if params.on_small_labels == "ignore":
+        return rows, []
+    strata = task.strata(rows)
+    counts = strata.value_counts()
+    small = counts.index[counts <= _SMALL]
+    share = len(small) / len(counts)
+    details = {"labels": len(counts), "small": len(small), "swapped": len(counts) > rows["text"].nunique()}
+    return rows, [
+        Check(
+            "small_labels",
+            params.on_small_labels,
+            f"{params.max_small_labels:.0%} of the labels or fewer have one or two rows",
+            share <= params.max_small_labels,
+            share,
+            params.max_small_labels,
+            [int(row) for row in rows.index[strata.isin(small)]],
+            details=details,
+        )
+    ]
 
 
 def check_balance(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":

@@ -96,6 +96,16 @@ class Params(StepParams):
     max_length: int = Field(128, ge=8, le=8192, description="tokens that the model reads; as in train.max_length")
     max_truncated_share: float = Field(0.05, ge=0, le=1, description="share of texts that may be cut off at max_length")
     on_truncation: Severity = Field("warn", description="more texts are cut off than that")
+    max_unknown_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of tokens that the tokenizer may not know, in the texts of any script or label with 20 or more; a "
+        "model reads them all as one",
+    )
+    on_unknown_tokens: Severity = Field(
+        "warn", description="more are unknown than that; quarantine: the texts with more leave"
+    )
 
     min_agreement: float = Field(
         0.9,
@@ -120,6 +130,13 @@ class Params(StepParams):
 
     min_label_share: float = Field(0.002, ge=0, le=0.5, description="least share of a label in all rows")
     on_rare_label: Severity = Field("warn", description="a label rarer than that; quarantine: all its rows leave")
+    max_small_labels: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the labels that may have one or two rows; more look like text and label swapped",
+    )
+    on_small_labels: WholeSeverity = Field("warn", description="more have so few")
     max_imbalance: float = Field(10.0, ge=1, description="rows of the commonest label for one of the rarest, at most")
     on_imbalance: WholeSeverity = Field("warn", description="more unbalanced than that")
     on_untrained_label: Severity = Field("reject", description="a label only in the predefined test split")

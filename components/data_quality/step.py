@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data_quality import duplicates, expectations, labels, texts, twins
+from components.data_quality import duplicates, expectations, labels, texts, tokens, twins
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
 from fineline.artifacts import folders
@@ -28,9 +28,10 @@ _CHECKS = (
     duplicates.check_conflicts,
     duplicates.check_duplicates,
     duplicates.check_near_duplicates,
-    texts.check_truncation,
+    tokens.check_tokens,
     labels.check_label_errors,
     expectations.check_labels,
+    labels.check_small_labels,
     labels.check_balance,
     expectations.check_size,
 )
@@ -113,6 +114,8 @@ def _write_quality(
 
     reasons = inspection.reasons
     left = came.loc[sorted(reasons)]
+    if params.mask:
+        left = left.assign(text=left["text"].map(lambda text: texts.mask(text)[0], na_action="ignore"))
     name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))

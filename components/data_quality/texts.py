@@ -1,4 +1,4 @@
-"""What is wrong in a text itself: mojibake, personal data, more tokens than the model reads."""
+"""What is wrong in a text itself: mojibake, personal data."""
 
 import re
 import unicodedata
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from components.data_quality.check import Check
 from components.data_quality.params import Params
-from fineline.pretrained.models import tokenizer_file
-from fineline.process.progress import progress
 from fineline.tasks import Task
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
 _GROUPS = re.compile(r"(?<![\w.])(?!\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b)[+(]?\d[\d ().-]{6,22}\d(?!\d)")
 _NORTH_AMERICAN = re.compile(r"\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}")
 _PLACES = {"email": "<EMAIL>", "phone": "<PHONE>", "card": "<CARD>"}
-_BATCH = 1000
 
 
 def check_mojibake(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
@@ -85,38 +82,6 @@ def mask(text: str) -> tuple[str, dict[str, int]]:
     return _GROUPS.sub(lambda found: replace("phone", found, _is_phone(found[0])), text), counts
 
 
-def check_truncation(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
-    """Texts that the model's tokenizer cuts off at max_length, special tokens counted, per label."""
-    if params.on_truncation == "ignore":
-        return rows, []
-    import numpy as np
-    import pandas as pd
-
-    tokens = pd.Series(_token_counts(rows["text"].tolist(), params), index=rows.index)
-    cut = tokens > params.max_length
-    per_label = cut.groupby(task.strata(rows)).agg(["size", "sum"])
-    quantiles = {name: float(np.quantile(tokens, q)) for name, q in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))}
-    share = float(cut.mean())
-    check = Check(
-        "truncation",
-        params.on_truncation,
-        f"{params.max_truncated_share:.0%} of the texts or fewer have more than {params.max_length} tokens",
-        share <= params.max_truncated_share,
-        share,
-        params.max_truncated_share,
-        [int(row) for row in rows.index[cut]],
-        spares_test=True,
-        details={
-            "tokens": {**quantiles, "max": int(tokens.max())},
-            "labels": {
-                str(label): {"rows": int(size), "truncated": int(count)}
-                for label, size, count in per_label.itertuples()
-            },
-        },
-    )
-    return rows, [check]
-
-
 def scripts(texts: "pd.Series") -> dict[str, float]:
     """Share of the letters in each script (LATIN, CYRILLIC, ...: the first word of their Unicode names), largest first."""
     letters: Counter[str] = Counter()
@@ -124,17 +89,6 @@ def scripts(texts: "pd.Series") -> dict[str, float]:
         if character.isalpha():
             letters[unicodedata.name(character, "UNKNOWN").split()[0]] += count
     return {name: count / letters.total() for name, count in letters.most_common()}
-
-
-def _token_counts(texts: list[str], params: Params) -> list[int]:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(params.model, params.revision)))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-    counted = progress(batches, "tokens", total=len(texts))
-    return [len(encoded.ids) for batch in counted for encoded in tokenizer.encode_batch(batch)]
 
 
 def _is_card(found: str) -> bool:
