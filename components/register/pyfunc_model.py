@@ -32,7 +32,7 @@ class BundleModel(PythonModel):
     def load_context(self, context: Any) -> None:
         self.bundle = open_bundle(Path(context.artifacts["bundle"]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame) -> list[Answer]:  # type: ignore[override]  # it takes no params
+    def predict(self, context: Any, model_input: pd.DataFrame) -> list[Answer]:  # type: ignore[override]  # takes no params
         return [Answer(**answer) for answer in predict(self.bundle, _texts(model_input))]
 
 

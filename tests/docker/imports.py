@@ -11,7 +11,16 @@ OURS = ("fineline", "components", "pipelines", "cli")
 
 NOT_CALLED = {
     "data": {"torch", "transformers", "safetensors"},
-    "onnx": {"torch", "transformers", "safetensors", "huggingface_hub", "mlflow", "sqlalchemy", "datasketch"},
+    "onnx": {
+        "torch",
+        "transformers",
+        "safetensors",
+        "huggingface_hub",
+        "mlflow",
+        "sqlalchemy",
+        "urllib3",
+        "datasketch",
+    },
     "registry": {"torch", "transformers", "safetensors", "huggingface_hub", "sklearn", "scipy", "datasketch"},
     "promotion": {"torch", "transformers", "safetensors", "datasketch", "datasets", "dvc", "huggingface_hub"},
     "client": {
