@@ -55,16 +55,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Looks, says, writes. Raises UsageError where the choice is the user's, or the folder is there already."""
-    from cli import choose_columns, look_at_data, project_files, said
-    from cli.look_at_texts import look_at_texts
-    from cli.project_params import differing
+    from cli.project import choose_columns, files, look_at_data, said
+    from cli.project.look_at_texts import look_at_texts
+    from cli.project.params import differing
     from fineline.tasks import get_task
 
     _check(flags)
     task = get_task(flags.example or flags.task)
-    source = (
-        str(project_files.checkout() / EXAMPLES[flags.example]) if flags.example else flags.data.removeprefix("file://")
-    )
+    source = str(files.checkout() / EXAMPLES[flags.example]) if flags.example else flags.data.removeprefix("file://")
     given = _given(flags.columns, task)
     known = [name for name in given.values() if isinstance(name, str)]
     seen = look_at_data.look(source, flags.encoding, flags.delimiter, known)
@@ -78,7 +76,7 @@ def run(flags: argparse.Namespace) -> int:
     sources = dict(zip(("source", "test_source"), (str(place) for _, place in places), strict=False))
     blocks, why = differing(flags.folder.name, task.name, sources, seen, choice, texts)
     copies = {Path(name): place for name, place in places if isinstance(place, Path)}
-    project_files.write_project(flags.folder, blocks, why, copies, seen)
+    files.write_project(flags.folder, blocks, why, copies, seen)
     for line in _written(flags.folder, places):
         print(line)
     return 0
@@ -126,7 +124,7 @@ def _places(folder: Path, *sources: str | None) -> list[tuple[str, Path | str]]:
 
 
 def _place(source: str, folder: Path) -> Path | str:
-    from cli.project_files import COPIED
+    from cli.project.files import COPIED
 
     path = Path(source)
     if path.is_file() and path.stat().st_size <= COPIED:

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 import components
-from cli import code, said
 from cli.__main__ import main
-from cli.choose_columns import Choice, choose
-from cli.look_at_data import Look, look
-from cli.look_at_texts import look_at_texts
+from cli.project import code, said
+from cli.project.choose_columns import Choice, choose
+from cli.project.look_at_data import Look, look
+from cli.project.look_at_texts import look_at_texts
 from fineline.tasks import get_task
 from tests.conftest import PROJECT, REAL_DATA, make_rows, write_model
 from tests.project import TINY

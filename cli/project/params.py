@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from cli.choose_columns import Choice
-from cli.look_at_data import Look
-from cli.look_at_texts import CHARACTERS, LENGTHS, Texts
+from cli.project.choose_columns import Choice
+from cli.project.look_at_data import Look
+from cli.project.look_at_texts import CHARACTERS, LENGTHS, Texts
 
 Blocks = dict[str, dict[str, Any]]
 

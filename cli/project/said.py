@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.choose_columns import Choice
-from cli.look_at_data import Look
-from cli.look_at_texts import CUT_OFF, Texts
+from cli.project.choose_columns import Choice
+from cli.project.look_at_data import Look
+from cli.project.look_at_texts import CUT_OFF, Texts
 from fineline.rows.dataset import describe
 
 _FEWEST_ROWS = 50  # data_quality.min_rows

@@ -1,4 +1,4 @@
-"""python -m cli.code FOLDER: one file for each step with the digest of its code, so that DVC runs again what an update changed.
+"""python -m cli.project.code FOLDER: a file for each step with the digest of its code, so that DVC runs what an update changed.
 
 In fineline's own checkout DVC looks at the code itself; a project of `fineline new` has none.
 """

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cli.look_at_data import LABELS, TEXTS, Column, Look
+from cli.project.look_at_data import LABELS, TEXTS, Column, Look
 from fineline.process.errors import UsageError
 from fineline.rows.columns import Columns
 from fineline.rows.dataset import own_columns

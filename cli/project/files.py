@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import components
-from cli.look_at_data import Look
-from cli.project_params import Blocks
+from cli.project.look_at_data import Look
+from cli.project.params import Blocks
 from fineline.process.errors import ResourceError, UsageError
 from pipelines.blocks import STEPS
 
@@ -40,7 +40,7 @@ vars:
 stages:
   code:
     # The steps' code is installed elsewhere: this says which it is, so that DVC runs again what an update of fineline changed.
-    cmd: ${python} -m cli.code artifacts/code
+    cmd: ${python} -m cli.project.code artifacts/code
     always_changed: true
     outs: [artifacts/code]
 
