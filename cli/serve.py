@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from fineline.registry.fetch import default_model
 from fineline.serving.settings import Settings, flag, ranged
 
 
@@ -39,6 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(flags: argparse.Namespace) -> Settings:
     """The settings that the flags say. Raises UsageError naming every wrong one."""
+    from fineline.registry.fetch import default_model
+
     given = {field.name: getattr(flags, field.name) for field in dataclasses.fields(Settings)}
     return Settings(**{**given, "model": flags.model or default_model()})
 

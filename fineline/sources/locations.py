@@ -14,6 +14,7 @@ from typing import Any
 
 from fineline.process.errors import DataRejected, ResourceError, UsageError
 from fineline.process.patience import kind_of
+from fineline.sources.local_place import GLOB
 from fineline.sources.redaction import redacted
 
 FORMATS = {".csv": "delimited", ".tsv": "delimited", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -21,7 +22,6 @@ VERSION_MARKS = {"s3": "?versionId=", "s3a": "?versionId=", "gs": "#", "gcs": "#
 """What follows in the address of an object by its scheme, before the id of one version of it (s3fs, gcsfs)."""
 _COMPRESSED = ".gz"
 _NAMED = 3
-_GLOB = re.compile(r"[*?\[]")
 _DVC = re.compile(r"dvc://(?P<repo>.+)@(?P<rev>[^@:]+):(?P<path>[^:]+)")
 _HUB = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^:]+))?(:(?P<split>[\w.-]+))?")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -40,14 +40,6 @@ _DRIVER_ERRORS = (
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),
 )
-
-
-def local_place(location: str) -> Path | None:
-    """The file or folder of this machine that a location names, of a pattern the folder it begins in; None when it names none."""
-    path = Path(location.removeprefix("file://"))
-    if wild := next((number for number, part in enumerate(path.parts) if _GLOB.search(part)), 0):
-        path = Path(*path.parts[:wild])
-    return path if location and path.exists() else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +157,7 @@ def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any
         # fsspec's HTTP driver says the same of a page that is not there and of a server that does not answer.
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
             raise error.__cause__ from None
-        if not _GLOB.search(shown.partition(mark)[0] if mark else shown):
+        if not GLOB.search(shown.partition(mark)[0] if mark else shown):
             raise UsageError(f"{shown} does not exist", "check the path or URL") from None
         kind = "glob"
     if kind not in ("directory", "glob"):
@@ -180,7 +172,7 @@ def _expand(filesystem: Any, path: str, shown: str, mark: str = "", **facts: Any
         entries, root = filesystem.ls(path, detail=True), path
     else:
         entries = list(filesystem.glob(path, detail=True).values())
-        root, shown = (posixpath.dirname(_GLOB.split(place, maxsplit=1)[0]) for place in (path, shown))
+        root, shown = (posixpath.dirname(GLOB.split(place, maxsplit=1)[0]) for place in (path, shown))
     # Links to files (DVC and Kubernetes make them) have a type of their own, and in a listing their own time.
     found = {
         entry["name"]: filesystem.info(entry["name"]) if entry.get("islink") else entry

@@ -15,7 +15,7 @@ from typing import Any
 
 from fineline.artifacts import folders
 from fineline.process.errors import UsageError
-from fineline.sources.locations import local_place
+from fineline.sources.local_place import local_place
 
 KIND = "source_version"
 VERSION = "version.json"

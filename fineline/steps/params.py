@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fineline.kubeflow import delivery
 from fineline.process.errors import UsageError
 from fineline.rows.settings import known_encoding, one_character, rows_or_share
-from fineline.sources.locations import local_place
+from fineline.sources.local_place import local_place
 from fineline.sources.redaction import redacted
 
 

@@ -202,7 +202,8 @@ import sys
 from pathlib import Path
 import mlflow
 from fineline.steps.command_line import quiet_libraries
-from fineline.tracking import Journal, client
+from fineline.tracking.connection import client
+from fineline.tracking.journal import Journal
 quiet_libraries()
 assert "%" in mlflow.__file__
 journal = Journal(Path("events.jsonl"))

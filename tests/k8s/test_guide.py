@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import main
+import cli.__main__
 from fineline import __version__
 from pipelines.blocks import BLOCKS
 from pipelines.settings import Cluster
@@ -93,7 +93,7 @@ def test_every_kustomization_that_is_for_people_is_in_the_guide() -> None:
 def test_its_commands_are_ones_that_fineline_takes(mode: str) -> None:
     commands = called(mode, "fineline")
     for _, *words in commands:
-        main._parser(words[0]).parse_args(words)
+        cli.__main__._parser(words[0]).parse_args(words)
     names = [words[1] for words in commands]
     assert {"doctor", "submit", "schedule", "status", "promote", "predict", "rollback"} == set(names)
     assert names.index("submit") > names.index("doctor")
