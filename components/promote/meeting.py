@@ -76,56 +76,94 @@ def meet(
             f"the champion is a model for {champion.task.name}, the challenger for {challenger.task.name}",
             "register it under another name",
         )
-    renamed = labels.read_map(params.label_map)
     known = {name: _seen(rows, seen[name]) for name in MODELS}
     kept = ~np.logical_or.reduce([mask for mask in known.values() if mask is not None] or [np.zeros(len(rows), bool)])
-    unseen = rows[kept].reset_index(drop=True)
-    written = challenger.task.strata(unseen).tolist()
-    texts = unseen["text"].tolist()
-    given = {name: probabilities(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
-    answered = {name: labels.answers(given[name], bundles[name].labels, renamed) for name in MODELS}
-    present = np.array([labels.present(renamed, label) for label in written], dtype=object)
-    shared = labels.shared(renamed, champion.labels, challenger.labels)
-    on_shared = np.array([label in shared for label in present], dtype=bool)
+    told = _told(params, bundles, rows[kept].reset_index(drop=True))
     meeting: dict[str, Any] = {
-        "answers": _answers(unseen, present, on_shared, answered, given),
+        "answers": _answers(told),
         "counts": {
             "test_set": len(rows),
-            "seen": len(rows) - len(unseen),
-            "label_not_shared": int((~on_shared).sum()),
-            "compared": int(on_shared.sum()),
+            "seen": int((~kept).sum()),
+            "label_not_shared": int((~told.on_shared).sum()),
+            "compared": int(told.on_shared.sum()),
         },
         "seen": {name: None if mask is None else int(mask.sum()) for name, mask in known.items()},
-        "shared": shared,
-        "changed_labels": labels.changed(written, answered, renamed, champion.labels, challenger.labels),
+        "shared": told.shared,
+        "changed_labels": labels.changed(told.written, told.answered, told.renamed, champion.labels, challenger.labels),
     }
-    if len(shared) < 2 or not on_shared.any():
-        reason = (
-            "the two models share fewer than two labels" if len(shared) < 2 else "no test row is left to compare on"
-        )
+    if len(told.shared) < 2 or not told.on_shared.any():
+        few = len(told.shared) < 2
+        reason = "the two models share fewer than two labels" if few else "no test row is left to compare on"
         return Meeting({"verdict": HOLD, "reason": reason, "rules": [], "more_rows": 0, "corrected": {}}, **meeting)
-    compared = unseen[on_shared].reset_index(drop=True)
-    index = {label: i for i, label in enumerate(shared)}
-    targets = np.array([index[label] for label in present[on_shared]], dtype=np.int64)
-    aligned = {
-        name: labels.on_shared(given[name][on_shared], bundles[name].labels, renamed, shared, targets)
-        for name in MODELS
-    }
-    rows_as_split = compared.drop(columns=[JOINED, RETIRED])
-    columns = chosen_columns(rows_as_split, params.slice_columns, challenger.task, "promote.slice_columns")
-    slices = slices_of(compared, columns, params.max_slice_values)
-    before = old[kept][on_shared]
-    apart = before if before.any() and not before.all() else None
-    found = comparison.compare(params, level.now, challenger.task, shared, targets, aligned, slices, apart)
-    fresh = since[kept][on_shared]
-    found["since"] = _since(params, challenger.task, shared, targets[fresh], aligned["champion"][fresh])
-    if anchor:
-        found["anchor"] = _anchored(
-            params, level.now, anchor, compared, renamed, shared, targets, aligned["challenger"]
-        )
+    found = _found(params, level, bundles, told, old[kept], since[kept], anchor)
+    texts = told.rows["text"].tolist()
     steps = np.linspace(0, len(texts) - 1, min(params.speed_texts, len(texts))).round().astype(int)
     costs = comparison.costs(bundles, [texts[i] for i in steps], params.speed_rounds)
     return Meeting(judge(params, level, found, costs), **meeting, found=found, costs=costs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What both models, by name, answer on the n `rows` that neither has seen.
+
+    `given` are probabilities, float64 (n, labels of the model); `answered` the labels, objects (n,). `written` are the labels
+    that the rows have, `present` their names now, objects (n,), of which both models know the `shared` ones: those of the
+    rows `on_shared`, bool (n,).
+    """
+
+    rows: "pd.DataFrame"
+    renamed: labels.Renamed
+    given: dict[str, np.ndarray]
+    answered: dict[str, np.ndarray]
+    written: list[str]
+    present: np.ndarray
+    shared: list[str]
+    on_shared: np.ndarray
+
+
+def _told(params: Params, bundles: Mapping[str, Bundle], rows: "pd.DataFrame") -> _Told:
+    champion, challenger = (bundles[name] for name in MODELS)
+    renamed = labels.read_map(params.label_map)
+    texts = rows["text"].tolist()
+    given = {name: probabilities(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
+    answered = {name: labels.answers(given[name], bundles[name].labels, renamed) for name in MODELS}
+    written = challenger.task.strata(rows).tolist()
+    present = np.array([labels.present(renamed, label) for label in written], dtype=object)
+    shared = labels.shared(renamed, champion.labels, challenger.labels)
+    on_shared = np.array([label in shared for label in present], dtype=bool)
+    return _Told(rows, renamed, given, answered, written, present, shared, on_shared)
+
+
+def _found(
+    params: Params,
+    level: Level,
+    bundles: Mapping[str, Bundle],
+    told: _Told,
+    old: np.ndarray,
+    since: np.ndarray,
+    anchor: Anchor | None,
+) -> dict[str, Any]:
+    """What comparison.compare finds on the rows of shared labels, with the champion's figures `since` and the `anchor`'s."""
+    task, shared, on_shared = bundles["challenger"].task, told.shared, told.on_shared
+    compared = told.rows[on_shared].reset_index(drop=True)
+    index = {label: i for i, label in enumerate(shared)}
+    targets = np.array([index[label] for label in told.present[on_shared]], dtype=np.int64)
+    aligned = {
+        name: labels.on_shared(told.given[name][on_shared], bundles[name].labels, told.renamed, shared, targets)
+        for name in MODELS
+    }
+    rows_as_split = compared.drop(columns=[JOINED, RETIRED])
+    columns = chosen_columns(rows_as_split, params.slice_columns, task, "promote.slice_columns")
+    slices = slices_of(compared, columns, params.max_slice_values)
+    before = old[on_shared]
+    apart = before if before.any() and not before.all() else None
+    found = comparison.compare(params, level.now, task, shared, targets, aligned, slices, apart)
+    fresh = since[on_shared]
+    found["since"] = _since(params, task, shared, targets[fresh], aligned["champion"][fresh])
+    if anchor:
+        challenger = aligned["challenger"]
+        found["anchor"] = _anchored(params, level.now, anchor, compared, told.renamed, shared, targets, challenger)
+    return found
 
 
 def _since(
@@ -182,17 +220,11 @@ def _seen(rows: "pd.DataFrame", record: "pd.DataFrame | None") -> "np.ndarray | 
     return (rows["id"].astype(str).isin(set(record["id"])) | by_text).to_numpy()
 
 
-def _answers(
-    rows: "pd.DataFrame",
-    present: np.ndarray,
-    on_shared: np.ndarray,
-    answered: Mapping[str, np.ndarray],
-    given: Mapping[str, np.ndarray],
-) -> "pd.DataFrame":
+def _answers(told: _Told) -> "pd.DataFrame":
     """One row per test row that no model has seen: id, label (its present name), compared, and by model answer and score."""
     import pandas as pd
 
-    columns = {"id": rows["id"].astype(str), "label": present, "compared": on_shared}
+    columns = {"id": told.rows["id"].astype(str), "label": told.present, "compared": told.on_shared}
     for name in MODELS:
-        columns |= {name: answered[name], f"{name}_score": given[name].max(axis=1).round(6)}
+        columns |= {name: told.answered[name], f"{name}_score": told.given[name].max(axis=1).round(6)}
     return pd.DataFrame(columns)
