@@ -74,8 +74,9 @@ class Service:
 
 def make_app(service: Service) -> FastAPI:
     """The application. `app.state.ready` is what /v2/health/ready says; whoever shuts the server down sets it to False."""
-    # The pages of /docs load their scripts from the web; /openapi.json stays.
-    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None)
+    # The pages of /docs load their scripts from the web; /openapi.json stays. A redirect to the path without its last slash
+    # would lead from https to http behind a proxy that ends TLS.
+    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.ready = True
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM, compresslevel=1)
     app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state)

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import re
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import MutableHeaders, State
+from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 QUIET = ("/v2/health/live", "/v2/health/ready", "/metrics")  # asked every few seconds by machines
 
 CLOSE = {"Connection": "close"}  # else the rest of a body that was refused would be read, to be thrown away
+
+REQUEST_ID = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+_TRACE_PARENT = re.compile(
+    r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*"
+)  # https://www.w3.org/TR/trace-context
 
 log = logging.getLogger("fineline.serving")
 
@@ -37,12 +45,15 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
-        crowded = CROWDED in scope.get("state", {})
+        # HEAD is GET whose answer has no body: the connection leaves that out, by the method that came.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        crowded, ids = CROWDED in scope.get("state", {}), _ids(scope)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = ids["request_id"]
                 if crowded or not self._state.ready:  # a client that keeps its connection would meet a closed door
                     MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
@@ -51,12 +62,13 @@ class Edge:
             if refused := self._refused(scope, crowded):
                 await refused(scope, receive, watched)
             else:
-                await self._app(scope, self._bounded(scope, receive), watched)
+                await self._app(asked, self._bounded(scope, receive), watched)
         except asyncio.CancelledError:  # --shutdown-seconds are over
             if not status:
                 await JSONResponse({"error": "the server ends"}, 503, CLOSE)(scope, receive, watched)
         finally:
-            self._note(scope, status or 500, time.perf_counter() - started)
+            fields = {"method": scope["method"], **ids}
+            self._note(asked, status or 500, time.perf_counter() - started, fields)
 
     def _refused(self, scope: Scope, crowded: bool) -> JSONResponse | None:
         """The answer to a request that is not read."""
@@ -103,14 +115,22 @@ class Edge:
 
         return bounded
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, fields: dict[str, Any]) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if route not in QUIET:
-            fields: dict[str, Any] = {"method": scope["method"], "route": route, "status": status}
-            fields["ms"] = round(1000 * seconds, 2)
+            fields |= {"route": route, "status": status, "ms": round(1000 * seconds, 2)}
             log.info("request", extra={"fields": fields | scope.get("state", {}).get("logged", {})})
+
+
+def _ids(scope: Scope) -> dict[str, str]:
+    """By what the line in the log is found again: the id that the client or a proxy gave the request, else a new one, and that of
+    the trace it belongs to."""
+    headers = Headers(scope=scope)
+    given, trace = headers.get(REQUEST_ID, ""), _TRACE_PARENT.fullmatch(headers.get("traceparent", ""))
+    ids = {"request_id": given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex}
+    return {**ids, "trace_id": trace[1]} if trace else ids
 
 
 def _announced(scope: Scope) -> int:

@@ -59,7 +59,7 @@ class Watch:
     def __init__(self, settings: "Settings", metrics: "Metrics"):
         self.served = load(settings)
         self._settings, self._metrics = settings, metrics
-        self._refused = ""
+        self._refused: fetch.Version | None = None
         self._problem = ""
         self._passes = 0
         self._stop = threading.Event()
@@ -85,9 +85,10 @@ class Watch:
         except FinelineError as error:
             self._failed("failed", error)
             return
-        if found.version == self.served.version:
-            self._refused = self._problem = ""
-        elif found.version == self._refused and self._passes:
+        # A registry that was made anew has other versions by the same numbers.
+        if (found.version, found.sha256) == (self.served.version, self.served.sha256):
+            self._refused, self._problem = None, ""
+        elif found == self._refused and self._passes:
             self._passes -= 1
         else:
             self._load(found)
@@ -96,10 +97,10 @@ class Watch:
         try:
             self.served = _registered(version, self.served.name, self._settings.max_batch)
         except FinelineError as error:
-            self._refused, self._passes = version.version, LOOKS_UNTIL_AGAIN
+            self._refused, self._passes = version, LOOKS_UNTIL_AGAIN
             self._failed("refused", error, refused=version.version)
             return
-        self._refused = self._problem = ""
+        self._refused, self._problem = None, ""
         self._metrics.reloads.labels("loaded").inc()
         self._announce("reloaded")
 

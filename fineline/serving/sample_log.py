@@ -5,6 +5,7 @@ label, `model` and `version` that answered. A file appears whole, under a name t
 yet written, at most `log_seconds`.
 """
 
+import contextlib
 import datetime
 import logging
 import random
@@ -93,10 +94,12 @@ class SampleLog:
         name = f"{rows[0]['time']:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}.parquet"
         partial, path = self._folder / f".{name}.partial", self._folder / name
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial)
             partial.rename(path)
         except OSError as error:  # a full disk: what is asked goes on being answered
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             self._metrics.log_dropped.inc(len(rows))
             fields = {"rows": len(rows), "why": error.strerror or str(error)}
             log.error("sampled rows dropped", extra={"fields": fields})

@@ -26,10 +26,11 @@ _OTHER_FILES = 128  # the model's, the logs', the threads' and those of connecti
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what was accepted. Nothing listens before the model has passed its self-test.
+    """Serves until SIGTERM, SIGHUP or SIGINT, then answers what was accepted.
 
-    Raises UsageError for a model that is not there, ResourceError for one that fails its self-test, a registry that does not
-    answer, a port that is taken or a log folder that cannot be written.
+    Nothing listens before the model has passed its self-test. Raises UsageError for a model that is not there, ResourceError
+    for one that fails its self-test, a registry that does not answer, a port that is taken or a log folder that cannot be
+    written.
     """
     log_json()
     _allow_files(settings.max_connections + FOR_PROBES + _OTHER_FILES)
@@ -52,7 +53,11 @@ def serve(settings: Settings) -> None:
         )
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"fields": {"host": host, "port": port}})
-        _Server(config, settings.drain_seconds).run(sockets=[listener])
+        server = _Server(config, settings.drain_seconds)
+        signal.signal(
+            signal.SIGHUP, server.handle_exit
+        )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
+        server.run(sockets=[listener])
     watch.stop()
     batcher.close(seconds=1)
     if sample_log:

@@ -63,12 +63,13 @@ def test_a_port_that_is_taken(bundle) -> None:
     assert f"cannot listen at 127.0.0.1 port {port}: Address already in use" in done.stderr
 
 
-def test_sigterm_says_not_ready_then_answers_what_was_accepted(fp32) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_says_not_ready_then_answers_what_was_accepted(end: signal.Signals, fp32) -> None:
     arguments = ("--max-wait-ms", 1000, "--max-batch", 64, "--drain-seconds", 1.5, "--name", "tiny")
     with serving(fp32, *arguments) as server, ThreadPoolExecutor(12) as pool:
         early = [pool.submit(server.predict, f"card {number}", "pin") for number in range(8)]
         until(lambda: server.metric("fineline_queue_texts") > 0)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(end)
         until(lambda: server.get("/v2/health/ready").status_code == 503)
         assert server.get("/v2/models/tiny/ready").status_code == 503
         assert server.get("/v2/health/live").status_code == 200

@@ -58,6 +58,7 @@ def versions(folder: Path, *new: Path) -> list[str]:
     return [found[number] for number in sorted(found, key=int)]
 
 
+@pytest.mark.slow
 def test_a_project_goes_on_where_it_was_moved_and_copied_to(tmp_path: Path) -> None:
     splits = write_word_splits(tmp_path / "splits", ROWS[20:], ROWS[:20])
     bundles = [

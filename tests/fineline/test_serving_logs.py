@@ -105,7 +105,7 @@ def test_sampled_texts_with_their_answers_as_parquet(bundle: Path, tmp_path: Pat
         assert row["time"].tzinfo is not None
 
 
-def test_a_share_of_the_texts_is_kept_and_a_lost_folder_only_counted(bundle: Path, tmp_path: Path) -> None:
+def test_a_share_of_the_texts_is_kept_and_a_lost_folder_is_made_again(bundle: Path, tmp_path: Path) -> None:
     random.seed(0)
     metrics = Metrics()
     folder = tmp_path / "asked"
@@ -120,6 +120,14 @@ def test_a_share_of_the_texts_is_kept_and_a_lost_folder_only_counted(bundle: Pat
 
     sample = SampleLog(folder, 1.0, 3600, metrics)
     shutil.rmtree(folder)
+    sample.add(served, ["a"] * 7, [answer] * 7)
+    sample.close()
+    [file] = folder.iterdir()
+    assert pq.read_metadata(file).num_rows == 7
+
+    sample = SampleLog(folder, 1.0, 3600, metrics)
+    shutil.rmtree(folder)
+    folder.touch()  # a folder that cannot be made again: what is asked is answered all the same
     sample.add(served, ["a"] * 7, [answer] * 7)
     sample.close()
     assert metrics.registry.get_sample_value("fineline_log_rows_dropped_total") == 7

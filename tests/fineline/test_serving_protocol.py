@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import requests
 from fineline import __version__
 from fineline.artifacts import folders
 from fineline.bundles.bundle import open_bundle, predict
-from tests.serving import Server, serving
+from tests.serving import Server, serving, until
 
 TEXTS = ["my card was declined", "", "ünïcode 漢 🙂", "wire transfer pending " * 40]
 LABELS = ["card", "login", "transfer"]
@@ -66,6 +67,34 @@ def test_metadata_and_health(server: Server, fp32: Path) -> None:
     for path in ("/v2/models/tiny", f"/v2/models/tiny/versions/{version}"):
         assert server.get(path).json() == metadata
         assert server.get(f"{path}/ready").json() == {"name": "tiny", "ready": True}
+
+
+def test_head_is_get_without_a_body(server: Server) -> None:
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/tiny", "/metrics", "/openapi.json"):
+        answer = requests.head(server.url + path, timeout=60)
+        assert (answer.status_code, answer.content) == (200, b""), path
+    assert requests.head(server.url + "/predict", timeout=60).status_code == 405
+    server.get("/v2")  # the connection is not out of step
+    until(lambda: sum(line["method"] == "HEAD" for line in server.events("request")) >= 2)
+    heads = [line["route"] for line in server.events("request") if line["method"] == "HEAD"]
+    assert heads[:2] == ["/v2", "/v2/models/{name}"]
+
+
+@pytest.mark.parametrize("given", ["7f3a", "", "two words", "x" * 129])
+def test_a_request_has_an_id_in_its_answer_and_its_line(server: Server, given: str) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"X-Request-ID": given, "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    answer = requests.get(server.url + "/v2/models/none", headers=headers, timeout=60)
+    found = answer.headers["x-request-id"]
+    assert found == given if given == "7f3a" else re.fullmatch("[0-9a-f]{32}", found)
+    until(lambda: server.events("request")[-1]["request_id"] == found)
+    line = server.events("request")[-1]
+    assert (line["route"], line["status"], line["trace_id"]) == ("/v2/models/{name}", 404, trace)
+
+
+def test_a_slash_too_many_is_404_and_no_redirect(server: Server) -> None:
+    answer = requests.get(server.url + "/v2/", allow_redirects=False, timeout=60)
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
 
 
 def test_infer_answers_what_the_bundle_answers(server: Server, expected: list[dict]) -> None:

@@ -59,6 +59,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.slow
 def test_reload_under_load_refusals_and_a_registry_that_goes_and_comes(
     bundle: Path, tmp_path: Path, client, registry
 ) -> None:
@@ -108,4 +109,9 @@ def test_reload_under_load_refusals_and_a_registry_that_goes_and_comes(
         digest = folders.read_manifest(bundle).digest.removeprefix("sha256:")
         assert server.metric(f'fineline_model_info{{bundle_sha256="{digest}",name="tiny",version="1"}}') == 1
         assert server.metric('fineline_reloads_total{result="loaded"}') == 4
+
+        client.delete_registered_model("tiny")  # and made anew: another bundle is its version 1
+        assert register(bundles["2"], "tiny") == "1"
+        client.set_registered_model_alias("tiny", ALIAS, "1")
+        until(lambda: server.predict(TEXT)["predictions"][0]["score"] == pytest.approx(scores["2"], abs=0.02))
         assert server.stop() == 0
