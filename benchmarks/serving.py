@@ -122,7 +122,7 @@ def _mlflow(bundle: Path, folder: Path, stack: ExitStack) -> Server:
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     client = connection.client()
     experiment = client.create_experiment("serving", artifact_location=str(folder / "files"))
-    model, _ = log_bundle(bundle, folders.read_manifest(bundle), client.create_run(experiment).info.run_id)
+    model, _ = log_bundle(client, bundle, folders.read_manifest(bundle), client.create_run(experiment).info.run_id)
     port = _free_port()
     command = [
         sys.executable,
