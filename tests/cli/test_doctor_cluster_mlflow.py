@@ -45,6 +45,7 @@ def said(view: View) -> list[tuple[str, str]]:
     return [(finding.state, finding.what) for finding in mlflow.permissions(view, "fineline")]
 
 
+@pytest.mark.slow
 def test_a_user_of_mlflow(kubernetes: KubernetesServer, tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     view = View(api.connect(), "kubeflow", Cluster.model_validate({}))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)

@@ -71,6 +71,7 @@ def test_the_second_waits_and_takes_what_the_first_made(splits: Path, pretrained
     assert one.data.params == other.data.params
 
 
+@pytest.mark.slow
 def test_a_killed_owner_is_noticed_at_once(train: Callable, splits: Path, pretrained: Path, tmp_path: Path) -> None:
     whole = train("whole", **PARAMS)
     pair = Pair(splits, pretrained, tmp_path, step=120)
@@ -125,6 +126,7 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_folder, "_SECONDS_BETWEEN_TRIES", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("volume", ["exchanges names", "does not, as NFS"])
 def test_another_pod_keeps_its_checkpoints_while_it_lives_and_no_longer(
     volume: str,
@@ -168,6 +170,7 @@ def test_who_was_taken_for_gone_writes_no_more(tmp_path: Path, short_lease: None
     assert not (tmp_path / "key" / work_folder.FINISHED).exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_was_taken_over_ends(splits: Path, pretrained: Path, tmp_path: Path) -> None:
     params = {**PARAMS, "epochs": 20}
     process = Interrupted(splits, pretrained, tmp_path, params)

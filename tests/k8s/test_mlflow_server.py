@@ -45,6 +45,7 @@ def need_image() -> None:
         pytest.skip(f"NO DOCKER ENGINE, OR NO IMAGE {IMAGE} (make images): THE MLFLOW IMAGE IS NOT TRIED")
 
 
+@pytest.mark.slow
 def test_only_its_probes_need_no_password(server: Server) -> None:
     experiments = f"{server.address}/api/2.0/mlflow/experiments/search?max_results=1"
     probe_from_kubelet = requests.get(f"{server.address}/health", headers={"Host": "203.0.113.7:5000"}, timeout=30)

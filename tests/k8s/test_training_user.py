@@ -87,6 +87,7 @@ def served(name: str) -> dict[str, int]:
     return ledger.aliases(connection.client(), name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_training")
 def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tmp_path, monkeypatch) -> None:
     trained = step("train", {"model": str(pretrained), **TINY}, splits=splits, model=tmp_path / "model")
