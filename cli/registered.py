@@ -41,7 +41,7 @@ def opened(flags: argparse.Namespace) -> tuple[Any, str]:
     if not model_versions.exists(server, name):
         raise UsageError(
             f"no model {name} is registered in {connection.shown_registry()}",
-            "run the pipeline (make run), or give another --name",
+            "run the pipeline (make run, or dvc repro), or give another --name",
         )
     return server, name
 

@@ -39,7 +39,7 @@ def need_registry() -> None:
     if uri.startswith("sqlite") and not (store := mlflow_server.sqlite_file(uri)).is_file():
         raise ResourceError(
             f"there is no model registry here: {store} does not exist",
-            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first (make run)",
+            "go to the project's folder, set MLFLOW_TRACKING_URI, or run the pipeline first: make run, or dvc repro",
         )
 
 
