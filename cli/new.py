@@ -107,7 +107,7 @@ def _given(pairs: Sequence[str], task: "Task") -> "Columns":
             raise UsageError(f"--columns {pair} is not FIELD=NAME", "for instance --columns text=body")
         given[field] = [part for part in name.split(",") if part] if field == "annotators" else name
     # What is not given gets a name that no column has, so that it is none that is given.
-    others = {field: f"\0{field}" for field in ("text", *(field.name for field in task.fields()))}
+    others = {field: f"\0{field}" for field in ("text", *task.columns)}
     validate(Params, "ingest", {"task": task.name, "columns": others | given}, "--columns")
     return given
 

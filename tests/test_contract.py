@@ -92,6 +92,21 @@ def test_help_imports_nothing_heavy_and_shows_an_example(name: str) -> None:
     assert "--params" in text
 
 
+def test_parameters_are_checked_where_no_step_can_run() -> None:
+    """The image `client` has none of these."""
+    script = (
+        "import importlib.abc, sys\n"
+        "class Refuse(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('pyarrow', 'pandas', 'torch', 'transformers', 'onnxruntime', 'mlflow', 'sklearn', 'scipy'):\n"
+        "            raise ImportError(f'{name} is not to be imported')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from pipelines import blocks, compiler; compiler.package(*blocks.read())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_imports_keep_the_layers_apart() -> None:
     modules = [path for top in ("fineline", "components") for path in (PROJECT / top).rglob("*.py")]
     assert len(modules) > 30

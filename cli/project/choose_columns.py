@@ -64,7 +64,7 @@ def choose(look: Look, task: Task, given: Columns) -> Choice:
 
     if "text" not in given:
         take("text", *_text(free))
-    needed = [field.name for field in task.fields()]
+    needed = task.columns
     for field in needed:
         if field not in given:
             take(field, *_labels(field, free))

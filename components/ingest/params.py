@@ -98,7 +98,7 @@ class Params(StepParams):
     def _fields_of_the_task(cls, value: Columns, given: ValidationInfo) -> Columns:
         if "task" not in given.data:  # wrong itself, and said so
             return value
-        needed = ["text", *(field.name for field in get_task(given.data["task"]).fields())]
+        needed = ["text", *get_task(given.data["task"]).columns]
         return mapped(value, needed, _ONE_COLUMN_EACH, several=["annotators"])
 
     @field_validator("keep_columns")

@@ -35,7 +35,7 @@ def typed_row(
     text = cell(columns["text"])
     if text is None:
         raise ValueError(f"no {columns['text']}")
-    raw = {field.name: record.values.get(columns[field.name]) for field in task.fields()}
+    raw = {name: record.values.get(columns[name]) for name in task.columns}
     raw = {name: value if isinstance(value, list | dict) else cell(columns[name]) for name, value in raw.items()}
     row = {"text": text, **task.parse(raw)}
     for field in task.fields():

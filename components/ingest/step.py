@@ -129,7 +129,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Every good row of every file, with its id. Adds to `sources` what each file gave, once it is read, and to `cleaned` the
     labels that were written otherwise: (as written, as kept), beyond a thousand of these ('', '')."""
-    label_columns = [field.name for field in task.fields()]
+    label_columns = task.columns
     numeric: dict[bool, tuple[str, str]] = {}
     how = params.reading()
     for file, test in files:
@@ -180,7 +180,7 @@ def _write(rows: Iterator[dict[str, Any]], path: Path, columns: "pa.Schema", tas
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    label_columns = [field.name for field in task.fields()]
+    label_columns = task.columns
     counts: Counter[str] = Counter()
     few = True
     buffer: list[dict[str, Any]] = []

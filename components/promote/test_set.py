@@ -56,12 +56,12 @@ def join(
     while True:
         before = newest(server, name)
         frozen = fetch(server, name, before) if before else None
-        merged, counts = grown(frozen, rows, [field.name for field in task.fields()], by)
+        merged, counts = grown(frozen, rows, task.columns, by)
         if before and not counts["joined"]:
             return merged, before, counts
         with tempfile.TemporaryDirectory(prefix="fineline-") as folder:
             path = Path(folder) / "test_set.parquet"
-            known = {"id", "text", *(field.name for field in task.fields())}
+            known = {"id", "text", *task.columns}
             write_rows(merged, path, schema(task, keep=[str(column) for column in merged if column not in known]))
             digest = folders.sha256_file(path)
             path = path.rename(path.with_name(f"{digest[:16]}.parquet"))

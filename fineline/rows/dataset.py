@@ -21,7 +21,7 @@ _OWN = ("id", "text", "group", "annotators", "time", "split", "parent_id", "meth
 
 def own_columns(task: Task) -> set[str]:
     """The names that a row's own columns have, which no kept column may take."""
-    return {*_OWN, *(field.name for field in task.fields())}
+    return {*_OWN, *task.columns}
 
 
 def schema(task: Task, optional: Sequence[str] = (), keep: Sequence[str] = ()) -> "pa.Schema":

@@ -27,8 +27,10 @@ class Task:
     """What the Hugging Face hub calls the task."""
     output: str
     """Name of the ONNX graph's output."""
+    columns: list[str]
+    """Names of a row's columns beside id and text; parameters are checked by them where no pyarrow is installed."""
     fields: Callable[[], "list[pa.Field]"]
-    """Columns of a row beside id and text."""
+    """The same columns, with their types."""
     parse: Callable[[dict[str, Any]], dict[str, Any]]
     """Raw values of the label columns of one row to typed ones; raises ValueError with the reason."""
     strata: Callable[["pd.DataFrame"], "pd.Series"]

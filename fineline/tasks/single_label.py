@@ -11,6 +11,7 @@ from fineline.process.errors import UsageError
 from fineline.tasks import Task
 from fineline.texts.sameness import clean_name
 
+COLUMNS = ["label"]
 _ECE_BINS = 15
 
 
@@ -18,7 +19,7 @@ def fields() -> list[Any]:
     """One column: the label, a string."""
     import pyarrow as pa
 
-    return [pa.field("label", pa.string(), nullable=False)]
+    return [pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
 
 
 def parse(raw: dict[str, Any]) -> dict[str, Any]:
@@ -236,6 +237,7 @@ TASK = Task(
     metric="macro_f1",
     pipeline_tag="text-classification",
     output="logits",
+    columns=COLUMNS,
     fields=fields,
     parse=parse,
     strata=strata,
