@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 from cli import tables
+from cli.serve import default_model
 from cli.tables import Batch
 from fineline.process.errors import DataRejected, Preempted, UsageError
 from fineline.process.progress import progress
-from fineline.registry.fetch import default_model, open_model
+from fineline.registry.fetch import open_model
 from fineline.rows import dataset
 from fineline.rows.columns import Columns, mapped
 from fineline.rows.quarantine import Quarantine, check_list

@@ -38,10 +38,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(flags: argparse.Namespace) -> Settings:
     """The settings that the flags say. Raises UsageError naming every wrong one."""
-    from fineline.registry.fetch import default_model
-
     given = {field.name: getattr(flags, field.name) for field in dataclasses.fields(Settings)}
     return Settings(**{**given, "model": flags.model or default_model()})
+
+
+def default_model(params: Path = Path("params.yaml")) -> str:
+    """models:/NAME@champion: NAME is register.name of the project here, fineline where no parameters file is or names none.
+
+    Raises UsageError for a file that has no such block.
+    """
+    from fineline.steps.params import block_of
+
+    named = block_of(params, "register") if params.is_file() else {}
+    return f"models:/{named.get('name', 'fineline')}@champion"
 
 
 def run(flags: argparse.Namespace) -> int:

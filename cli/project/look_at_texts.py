@@ -2,17 +2,20 @@
 
 import dataclasses
 import random
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-MODEL = "bundled:all-MiniLM-L6-v2"
-"""The model that a new project trains (train.model's default); it was pretrained on English."""
-LENGTHS = (128, 256, 512)
+from components.data_quality.params import Params as QualityParams
+from components.train.params import Params as TrainParams
+from fineline.texts.scripts import script_of
+
+MODEL = TrainParams.model_fields["model"].default
+"""The model that a new project trains; it was pretrained on English."""
+LENGTHS = (TrainParams.model_fields["max_length"].default, 256, 512)
 """Values of train.max_length that are tried: the default, and up to what the model has positions for."""
-CUT_OFF = 0.05
-"""Share of texts that may be longer (data_quality.max_truncated_share's default)."""
-CHARACTERS = (5_000, 10_000, 20_000, 50_000, 100_000)
+CUT_OFF = QualityParams.model_fields["max_truncated_share"].default
+"""Share of texts that may be longer."""
+CHARACTERS = (QualityParams.model_fields["max_characters"].default, 10_000, 20_000, 50_000, 100_000)
 """Values of data_quality.max_characters that are tried, the default first."""
 
 _SAMPLE = 2_000
@@ -74,8 +77,8 @@ def _writing(texts: Sequence[str]) -> tuple[bool, str]:
     """Whether it is English, and what it is written in, roughly: by the letters' scripts and by the commonest English words."""
     scripts: Counter[str] = Counter()
     for character, count in Counter("".join(texts)).items():
-        if character.isalpha():
-            scripts[unicodedata.name(character, "?").partition(" ")[0]] += count
+        if name := script_of(character):
+            scripts[name] += count
     if not scripts:
         return False, "no letters"
     script, count = scripts.most_common(1)[0]

@@ -6,10 +6,11 @@ from typing import Any
 from cli.project.choose_columns import Choice
 from cli.project.look_at_data import Look
 from cli.project.look_at_texts import CHARACTERS, LENGTHS, Texts
+from components.ingest.params import Params as IngestParams
 
 Blocks = dict[str, dict[str, Any]]
 
-DEFAULT_TASK = "single_label"
+DEFAULT_TASK = IngestParams.model_fields["task"].default
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_. -]")
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from cli.project.choose_columns import Choice
 from cli.project.look_at_data import Look
 from cli.project.look_at_texts import CUT_OFF, Texts
+from components.data_quality.params import Params as QualityParams
+from components.ingest.params import Params as IngestParams
 from fineline.rows.dataset import describe
 
-_FEWEST_ROWS = 50  # data_quality.min_rows
-_BAD_ROWS = 10  # ingest.max_bad_rows
+_FEWEST_ROWS = QualityParams.model_fields["min_rows"].default
+_BAD_ROWS = IngestParams.model_fields["max_bad_rows"].default
 _SPLITS = 3  # training, validation and test
 _WIDTH = 120
 

@@ -1,9 +1,7 @@
 """What the model's tokenizer makes of the texts: more tokens than it reads, or tokens that it does not know."""
 
 import json
-import unicodedata
 from collections import Counter
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from components.data_quality.check import Check
@@ -11,6 +9,7 @@ from components.data_quality.params import Params
 from fineline.pretrained.models import tokenizer_file
 from fineline.process.progress import progress
 from fineline.tasks import Task
+from fineline.texts.scripts import script_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,14 +96,9 @@ def main_script(text: str) -> str:
     """The script of most letters of a text (LATIN, CJK, ...: the first word of their Unicode names), '' without letters."""
     letters: Counter[str] = Counter()
     for character, count in Counter(text).items():
-        if name := _script(character):
+        if name := script_of(character):
             letters[name] += count
     return max(sorted(letters), key=letters.__getitem__, default="")
-
-
-@lru_cache(maxsize=200_000)
-def _script(character: str) -> str:
-    return unicodedata.name(character, "UNKNOWN").split()[0] if character.isalpha() else ""
 
 
 def _token_counts(rows: "pd.DataFrame", params: Params) -> "pd.DataFrame":

@@ -169,31 +169,16 @@ def _judged(
     content: dict[str, Any],
     folder: Path,
 ) -> dict[str, Any]:
-    """The verdict and what it rests on, as promotion.json holds it."""
-    if champion is None:
-        return {**_plain(PROMOTE, "first: there is no champion yet"), "anchor": version}
-    if ledger.has_version(server, name, champion):
-        return _against(server, params, name, champion, version, bundle, frozen, content, folder)
-    gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
-    verdict = _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
-    return {**verdict, "anchor": anchor_of(ledger.read(server, name)) or champion}
-
-
-def _against(
-    server: Any,
-    params: Params,
-    name: str,
-    champion: int,
-    version: int,
-    bundle: Path,
-    frozen: "pd.DataFrame",
-    content: dict[str, Any],
-    folder: Path,
-) -> dict[str, Any]:
-    """What the comparison with the champion adds to promotion.json; writes comparison.parquet and report.html.
+    """The verdict and what it rests on, as promotion.json holds it; a comparison writes comparison.parquet and report.html.
 
     The question is written into the ledger before any answer to it is looked at.
     """
+    if champion is None:
+        return {**_plain(PROMOTE, "first: there is no champion yet"), "anchor": version}
+    if not ledger.has_version(server, name, champion):
+        gone = f"the champion, version {champion}, was deleted: nothing can be compared with it"
+        verdict = _plain(HOLD, f"{gone} until 'fineline rollback --reason ...' returns to another one")
+        return {**verdict, "anchor": anchor_of(ledger.read(server, name)) or champion}
     asked = _question(server, name, champion, version, content["test_set"]["digest"])
     anchor = asked["anchor"]
     level = budget.ask(server, name, params.alpha, asked, len(frozen))

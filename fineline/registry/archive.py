@@ -20,7 +20,7 @@ TAG = "ledger.archive"
 def create(server: Any, name: str, run_id: str) -> str:
     """Makes the logged model for the registered model `name`, in the experiment of its ledger's run; gives its id."""
     experiment = server.get_run(run_id).info.experiment_id
-    made = server.create_logged_model(experiment, name="ledger", tags={"fineline.registry.ledger": name})
+    made = server.create_logged_model(experiment, name="ledger", tags={ledger.MODEL_TAG: name})
     server.finalize_logged_model(made.model_id, "READY")
     return made.model_id
 

@@ -1,6 +1,5 @@
 """Bundles by their name: a folder, or models:/NAME@ALIAS and models:/NAME/VERSION in the registry, checked byte by byte."""
 
-import contextlib
 import dataclasses
 import re
 import tempfile
@@ -25,20 +24,6 @@ class Version:
     name: str
     version: str
     sha256: str
-
-
-def default_model() -> str:
-    """models:/NAME@champion: NAME is register.name of params.yaml in this folder, or fineline where there is none."""
-    params = Path("params.yaml")
-    block: dict[str, Any] = {}
-    if params.is_file():
-        import yaml
-
-        with contextlib.suppress(
-            yaml.YAMLError, UnicodeDecodeError, AttributeError
-        ):  # whoever reads all of it says what is wrong
-            block = yaml.safe_load(params.read_text(encoding="utf-8")).get("register") or {}
-    return f"models:/{block.get('name', 'fineline')}@champion"
 
 
 def registered(model: str) -> bool:

@@ -38,6 +38,8 @@ from fineline.registry.ledger_state import (
 )
 from fineline.tracking.journal import Journal
 
+MODEL_TAG = "fineline.ledger"
+"""Tag of what belongs to a ledger (its run, its archive) with the name of the registered model."""
 RUN_TAG = "ledger.run"
 """Tag of the registered model with the id of the run that is its ledger."""
 FILE = "ledger/ledger.jsonl"
@@ -62,7 +64,7 @@ def new_run(name: str) -> str:
     """Makes a run to hold the ledger of `name`; gives its id."""
     with tempfile.TemporaryDirectory(prefix="fineline-") as folder:
         journal = Journal(Path(folder) / "events.jsonl")
-        journal.run(f"ledger of {name}", {}, {"fineline.ledger": name}, [])
+        journal.run(f"ledger of {name}", {}, {MODEL_TAG: name}, [])
         run_id = journal.close("FINISHED")
     if not run_id:
         raise ResourceError(

@@ -71,7 +71,7 @@ def load_params(
         if from_kubeflow:
             block = delivery.decoded(block)
     else:
-        block, where = _block(Path(source), step), source
+        block, where = block_of(Path(source), step), source
     flags = {name: f"--{name}" for name in overrides or {}}
     return validate(model, step, {**block, **(overrides or {})}, where, flags)
 
@@ -120,7 +120,8 @@ def _inline(text: str) -> dict[str, Any]:
     return block
 
 
-def _block(path: Path, step: str) -> dict[str, Any]:
+def block_of(path: Path, step: str) -> dict[str, Any]:
+    """The block of `step` in a parameters file, unchecked. Raises UsageError where there is none."""
     if not path.is_file():
         raise UsageError(
             f"parameters file {path} does not exist", "give --params a YAML or JSON file, or a JSON object"

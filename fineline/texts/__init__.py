@@ -1,1 +1,1 @@
-"""When two texts are the same: ingest, data_quality, split, augment, and the gate for rows that were trained on."""
+"""What texts are: when two are the same, in which script they are. The data steps, `fineline new`, and the gate."""

@@ -9,10 +9,13 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from cli.__main__ import main
+from cli.serve import default_model
+from fineline.process.errors import UsageError
 from fineline.serving.server import _listen
 from fineline.serving.settings import Settings
 from tests.conftest import files_of
@@ -137,6 +140,27 @@ def test_it_serves_without_torch_transformers_or_kfp(bundle) -> None:
     loaded = {name.partition(".")[0] for name in stderr.split()}
     assert {"uvicorn", "fastapi", "onnxruntime", "tokenizers", "prometheus_client"} <= loaded
     assert not loaded & {"torch", "transformers", "kfp", "mlflow", "pandas", "sklearn", "scipy", "onnx", "datasets"}
+
+
+@pytest.mark.parametrize(
+    ("content", "model"),
+    [
+        (None, "models:/fineline@champion"),
+        ("register:\n", "models:/fineline@champion"),
+        ("register: {name: complaints}\n", "models:/complaints@champion"),
+    ],
+)
+def test_the_model_of_the_project_here(content: str | None, model: str, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "params.yaml").write_text(content)
+    assert default_model(tmp_path / "params.yaml") == model
+
+
+@pytest.mark.parametrize("content", ["register: [", "train: {}\n"])
+def test_a_project_that_cannot_be_read_is_not_guessed(content: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(UsageError):
+        default_model(tmp_path / "params.yaml")
 
 
 def test_help_shows_every_setting_and_imports_nothing_heavy(capsys) -> None:

@@ -26,6 +26,8 @@ def test_whichever_copy_is_whole_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
     first = kept("first")
     assert (first, fetched(first)) == (folders.sha256_file(file), "first")
+    archived = server.get_logged_model(server.get_registered_model("tiny").tags[archive.TAG])
+    assert (archived.tags["fineline.ledger"], server.get_run(run_id).data.tags["fineline.ledger"]) == ("tiny", "tiny")
     second = kept("second")  # in the run it takes the place of the first
     assert (fetched(first), fetched(second)) == ("first", "second")
     server.delete_logged_model(server.get_registered_model("tiny").tags[archive.TAG])
