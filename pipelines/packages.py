@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ RULE = (
     "parameters, and what params.yaml marks 'Run time') are the run's arguments; what --set changes of what is compiled in\n"
     "('When compiling'), and --no-cache, makes a version of its own."
 )
+
+IN_THE_IMAGES = frozenset({"data/sample/messages.csv", "data/lexicon.tsv"})
+"""Files of this project that the images hold (docker/Dockerfile), so that every pod has them."""
 
 _PIPELINES = "PipelineServiceApi.pipeline_service_list_pipelines"
 _VERSIONS = "PipelineServiceApi.pipeline_service_list_pipeline_versions"
@@ -70,12 +74,13 @@ def prepare(pipeline: str, overrides: Sequence[str], file: Path, cached: bool = 
         if definition["defaultValue"] != usual_inputs[name]["defaultValue"]:
             arguments[name] = definition["defaultValue"]
             definition["defaultValue"] = usual_inputs[name]["defaultValue"]
+    names = [step for step in blocks.BLOCKS if f"comp-{step.replace('_', '-')}" in documents[0]["components"]]
+    _check_places(steps, names)
     check(arguments, inputs)
     check_size(documents[0], arguments)
     if not cached:
         _switch_cache_off(documents[0])
     text = yaml.dump_all(documents, sort_keys=True)  # as kfp does: what is unchanged has the same bytes
-    names = [step for step in blocks.BLOCKS if f"comp-{step.replace('_', '-')}" in documents[0]["components"]]
     return Package(
         text, documents[0]["pipelineInfo"]["name"], version_name(text), names, arguments, cluster.service_account
     )
@@ -89,6 +94,22 @@ def check(arguments: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         wanted = inputs[name]["parameterType"]
         if not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "BOOLEAN"):
             raise UsageError(f"input {name} of the pipeline is of type {wanted}; {value!r} is not", "correct it")
+
+
+def _check_places(steps: blocks.Blocks, names: Sequence[str]) -> None:
+    """Raises UsageError for files of the folder that the command runs in: a pod starts in its image, where they are not."""
+    here = []
+    for step in names:
+        params = importlib.import_module(f"components.{step}.params").Params.model_validate(steps[step])
+        for name, place in params.local_places().items():
+            if not place.is_absolute() and str(place) not in IN_THE_IMAGES:
+                here.append(f"{step}.{name} = {str(place)!r}")
+    if here:
+        raise UsageError(
+            f"on this machine alone, where no pod can read it: {'; '.join(here)}",
+            "put it where pods can, and name that: dvc://REPO@REV:PATH, s3://..., https://..., for a model a hub id; on this "
+            "machine the pipeline runs by dvc repro",
+        )
 
 
 def upload(server: Server, content: Package) -> tuple[Any, bool]:

@@ -124,7 +124,7 @@ def write_project(
         }
         for name, text in files.items():
             (project / name).write_text(text, encoding="utf-8")
-        shutil.copyfile(checkout() / "data" / "lexicon.tsv", project / "lexicon.tsv")
+        shutil.copyfile(checkout() / "data" / "lexicon.tsv", project / "data" / "lexicon.tsv")  # as in the images
         for source, target in copies.items():
             _copy(source, project / target, seen)
         _versioned(project, [str(target) for target in copies.values()])

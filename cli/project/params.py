@@ -35,7 +35,7 @@ def differing(
     blocks: Blocks = {
         "pin": dict(sources),
         "ingest": {**ingest, **reading},
-        "augment": {"lexicon": "lexicon.tsv"},
+        "augment": {"lexicon": "data/lexicon.tsv"},
         "register": {"name": _NO_NAME.sub("_", name)},
         "monitor": {"source": sources["source"], **({"columns": recent} if recent else {}), **reading},
     }

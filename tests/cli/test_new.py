@@ -279,7 +279,7 @@ def test_a_project_says_only_what_differs_and_names_no_path_of_the_machine(proje
     assert {name: block for name, block in params.items() if block} == {
         "pin": {"source": "data/rows.csv.gz"},
         "ingest": {"columns": columns, "keep_columns": ["column_4"], "delimiter": ";"},
-        "augment": {"lexicon": "lexicon.tsv"},
+        "augment": {"lexicon": "data/lexicon.tsv"},
         "register": {"name": "complaints"},
         "monitor": {"source": "data/rows.csv.gz", "columns": {"text": "column_2"}, "delimiter": ";"},
     }
@@ -291,9 +291,9 @@ def test_a_project_says_only_what_differs_and_names_no_path_of_the_machine(proje
         ".gitignore",
         "README.md",
         "data/.gitignore",
+        "data/lexicon.tsv",
         "data/rows.csv.gz.dvc",
         "dvc.yaml",
-        "lexicon.tsv",
         "params.yaml",
     ]
     for name in tracked:
@@ -309,6 +309,13 @@ def test_the_commands_work_in_a_project(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert main(["compile"]) == 0
     assert "data/rows.csv.gz" in (project / "build" / "training.yaml").read_text()
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://localhost:1")
+    alone = "on this machine alone, where no pod can read it: pin.source = 'data/rows.csv.gz'"
+    for words in (["submit"], ["schedule", "apply", "nightly", "--cron", "0 3 * * *"]):
+        assert main(words) == 2
+        assert alone in capsys.readouterr().err
+    assert main(["submit", "--set", "pin.source=dvc://https://git.example.com/data.git@main:rows.csv.gz"]) == 4
+    assert "http://localhost:1" in capsys.readouterr().err  # all was right but the server
     monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
     assert main(["doctor"]) == 0
     doctor = capsys.readouterr().out

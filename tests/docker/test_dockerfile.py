@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from fineline.steps.command_line import TELEMETRY_OFF
+from pipelines import packages as packages_of_runs
 from tests.conftest import PROJECT
 from tests.docker.imports import NOT_CALLED, packages
 
@@ -43,6 +44,13 @@ def test_every_step_is_a_target_and_says_how_it_is_run() -> None:
         assert f'CMD ["python", "-m", "components.{step}", "--help"]' in DOCKERFILE
         assert f'org.opencontainers.image.title="fineline {step}"' in DOCKERFILE
     assert "ENTRYPOINT" not in DOCKERFILE
+
+
+def test_files_that_a_run_may_name_are_in_the_images() -> None:
+    copied = {
+        f"{folder}{Path(file).name}" for file, folder in re.findall(r"^COPY (data/\S+) (data/\S*)$", DOCKERFILE, re.M)
+    }
+    assert copied == packages_of_runs.IN_THE_IMAGES
 
 
 def test_every_image_switches_telemetry_off() -> None:

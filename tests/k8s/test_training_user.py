@@ -125,6 +125,13 @@ def test_from_training_to_rollback(step, fineline, splits, pretrained, store, tm
     assert [(line["from"], line["to"]) for line in moves] == [(None, 1), (1, 2), (2, 3), (3, 2), (2, 3)]
     assert fineline("history").count("training") >= 5
 
+    client.set_registered_model_alias("tiny", "challenger", "1")
+    assert "challenger is at version 3" in fineline("repair", "--alias", "challenger", "--keep", "ledger")
+    before = ledger.read(client, "tiny")
+    client.delete_run(client.get_registered_model("tiny").tags[ledger.RUN_TAG])
+    assert main(["repair"]) == 0
+    assert ledger.read(client, "tiny") == before
+
     monkeypatch.setenv(PIPELINE_RUN, "nightly-1")
     rows = write_dataset(tmp_path / "clean", make_rows(150).assign(id=lambda rows: "new " + rows["id"]))
     decided = step(
