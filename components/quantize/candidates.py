@@ -9,10 +9,11 @@ import numpy as np
 
 from components.quantize import precision, quality
 from components.quantize.params import Params
-from components.quantize.sensitivity import by_noise
 from fineline.bundles.bundle import Bundle, gpu_provider, logits, open_bundle
 
 FP32 = "fp32"
+RUNGS: dict[str, precision.Scales] = {"int8": "per token", "int8 in blocks": "per block"}
+"""The ladder of int8: the next rung is tried when the one before it leaves the margins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,8 @@ def find(
 ) -> tuple[dict[str, Candidate], dict[str, str]]:
     """({name: candidate}, {name: why it was not tried}). fp32 is first; `work` is an empty folder for the others.
 
-    int8 that leaves the margins is followed by int8 with a growing share of its matrix products left in fp32, up to the
-    first that stays inside.
+    int8 with a scale per token that leaves the margins is followed by int8 with a scale per block, which is nearer to fp32 and
+    slower.
     """
     fp32 = _candidate(params, FP32, source, texts, targets)
     found = {FP32: fp32}
@@ -50,15 +51,10 @@ def _ladder(
     params: Params, fp32: Candidate, texts: Sequence[str], targets: np.ndarray, work: Path
 ) -> dict[str, Candidate]:
     rungs: dict[str, Candidate] = {}
-    order: list[str] = []
-    for share in [0.0, *params.fallback_shares]:
-        if share and not order:
-            order = by_noise(fp32.bundle, texts, work)
-        left = order[: round(share * len(order))]
-        name = f"int8 with {share:.0%} in fp32" if share else "int8"
-        target = work / f"int8-{len(rungs)}"
-        precision.write_int8(fp32.bundle.folder, target, left, params.reduce_range)
-        rungs[name] = _candidate(params, name, target, texts, targets, fp32, left)
+    for name, scales in RUNGS.items():
+        target = work / name.replace(" ", "-")
+        precision.write_int8(fp32.bundle.folder, target, scales, params.reduce_range)
+        rungs[name] = _candidate(params, name, target, texts, targets, fp32)
         if not rungs[name].figures["violations"]:
             break
     return rungs
@@ -71,7 +67,6 @@ def _candidate(
     texts: Sequence[str],
     targets: np.ndarray,
     fp32: Candidate | None = None,
-    left: Sequence[str] = (),
 ) -> Candidate:
     bundle = open_bundle(folder, params.threads)
     found = logits(bundle, texts, params.batch_size, what=name)
@@ -79,7 +74,6 @@ def _candidate(
     figures = {
         "precision": bundle.config["precision"],
         "bytes": precision.size(folder),
-        "left_in_fp32": list(left),
         **quality.figures(bundle.task, bundle.labels, targets, found, reference),
     }
     return Candidate(bundle, found, {**figures, "violations": quality.violations(params, bundle.task.metric, figures)})

@@ -1,7 +1,7 @@
 """Parameters of quantize."""
 
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,9 +11,12 @@ from fineline.steps.params import StepParams
 class Params(StepParams):
     """Which candidates are made, what each may lose on the validation split, and which of those left ships."""
 
+    moved: ClassVar[Mapping[str, str]] = {"fallback_shares": "the rung 'int8 in blocks', without a parameter,"}
+
     candidates: list[Literal["int8", "fp16"]] = Field(
         ["int8"],
-        description="Candidates beside fp32: int8 (dynamic, per channel) and fp16 (tried only where ONNX Runtime has a GPU, as "
+        description="Candidates beside fp32: int8 (a scale for each token; where that leaves the margins, for each block of 64 "
+        "numbers) and fp16 (tried only where ONNX Runtime has a GPU, as "
         "CPUs compute it slower than fp32). []: fp32 ships.",
     )
     select: Literal["fastest", "smallest"] = Field(
@@ -43,11 +46,6 @@ class Params(StepParams):
         ge=1,
         description="Validation rows that a label needs before max_recall_drop judges it; fewer say too little.",
     )
-    fallback_shares: list[float] = Field(
-        [0.25, 0.5],
-        description="When int8 leaves the margins it is tried again with this share of the matrix products left in fp32, the "
-        "most sensitive ones, each between 0 and 1 and rising. []: no second try.",
-    )
     reduce_range: bool = Field(
         False,
         description="Use 7 bits for int8 weights: for processors with AVX2 but without VNNI (Intel before 2019, AMD before "
@@ -68,8 +66,7 @@ class Params(StepParams):
         64,
         ge=1,
         le=4096,
-        description="Texts per batch when scoring the validation split and measuring throughput; int8 runs each by itself, as "
-        "when it serves.",
+        description="Texts per batch when scoring the validation split and measuring throughput.",
     )
     speed_texts: int = Field(
         200, ge=10, description="Validation texts on which latency and throughput are measured (all, when fewer)."
@@ -97,7 +94,4 @@ class Params(StepParams):
             raise ValueError("candidates names one twice")
         if len(set(self.reference_columns)) < len(self.reference_columns):
             raise ValueError("reference_columns names one twice")
-        shares = [0.0, *self.fallback_shares, 1.0]
-        if any(a >= b for a, b in pairwise(shares)):
-            raise ValueError(f"fallback_shares must rise and lie between 0 and 1, got {self.fallback_shares}")
         return self

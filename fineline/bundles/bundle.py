@@ -42,8 +42,9 @@ class Bundle:
 
     @property
     def alone(self) -> bool:
-        """Whether each text is a run of its own, whatever batch is asked for."""
-        return self.config["precision"] == "int8"
+        """Whether each text is a run of its own, whatever batch is asked for: in int8 bundles of before November 2026, which
+        say nothing of their scales, these reach over the whole batch, and an answer would depend on its neighbours."""
+        return self.config["precision"] == "int8" and "scales" not in self.config
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -98,11 +99,7 @@ def gpu_provider() -> str:
 
 
 def logits(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
-    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar.
-
-    int8 runs each text by itself: it rounds activations by the range of the whole batch, so that an answer would depend on
-    its neighbours, and a batch is no faster (docs/decisions/0005-int8-one-text-at-a-time.md).
-    """
+    """Logits of `texts`, float32 (n, k), in their order; batches are formed by length. `what` names a progress bar."""
     return _outputs(bundle, [bundle.task.output], bundle.tokenizer.encode_batch(list(texts)), batch_size, what)[0]
 
 
