@@ -91,7 +91,7 @@ def _asked_by_the_user(params: Params) -> list[Asked]:
 
 
 def _frame(rows: "pd.DataFrame", task: Task, required: list[str], allowed: list[str]) -> "pd.DataFrame":
-    """The rows as the expectations see them. `stratum` is one of a row's, if it has one that is not `allowed` that.
+    """The rows as the expectations see them. `stratum` is a label of a row's, if it has one that is not `allowed` that one.
 
     A blank text is an absent one, which the other expectations skip. Object strings: Arrow's would be matched by RE2,
     which knows no look-around.
@@ -99,8 +99,8 @@ def _frame(rows: "pd.DataFrame", task: Task, required: list[str], allowed: list[
     import pandas as pd
 
     blank = rows["text"].fillna("").str.strip() == ""
-    strata = task.strata(rows).astype(object)
-    worst_first = pd.concat([strata[~strata.isin(allowed)], strata])
+    labels = task.labels_of(rows).astype(object)
+    worst_first = pd.concat([labels[~labels.isin(allowed)], labels])
     return pd.DataFrame(
         {
             "row": rows.index,
@@ -141,21 +141,23 @@ def check_labels(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.
 
 
 def check_size(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
-    """Enough rows, and at least two classes, over the rows that are left."""
+    """Enough rows, and labels enough to learn of, over the rows that are left."""
     import pandas as pd
     from great_expectations import expectations as gxe
 
-    strata = task.strata(rows)
+    strata, fewest = task.strata(rows), task.fewest
     ids = rows["id"].astype(object)
     (counted,) = _validate(
         pd.DataFrame({"row": rows.index, "id": ids}), [gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows)]
     )
     (distinct,) = _validate(
         pd.DataFrame({"row": strata.index, "id": ids[strata.index], "stratum": strata.astype(object)}),
-        [gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=2)],
+        [gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=fewest)],
     )
     size, classes = int(counted["observed_value"]), int(distinct["observed_value"])
-    checks = [Check("classes", "reject", "2 or more labels are left", bool(distinct["success"]), classes, 2)]
+    checks = [
+        Check("classes", "reject", f"{fewest} or more labels are left", bool(distinct["success"]), classes, fewest)
+    ]
     if params.on_few_rows != "ignore":
         says = f"{params.min_rows:,} rows or more are left"
         checks.append(Check("few_rows", params.on_few_rows, says, bool(counted["success"]), size, params.min_rows))

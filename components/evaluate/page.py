@@ -39,12 +39,13 @@ def render(
 ) -> str:
     """The page. `config` is bundle.json, `manifest` the bundle's, `measurements` its measurements.json ({} where it has
     none), `curves` the columns of the model's curves.csv ({} likewise), `floor` the gate's least F1 of a label."""
+    shipped = found.targets, found.answers[SHIPPED]
     models = {name: found.answers[name] for name in (SHIPPED, TRAINED)}
     sections = [
         html_page.section("Gate", _gate(found), "What the model that ships must reach, and what it reached."),
         html_page.section("Models on the same test rows", *_models(found)),
-        html_page.section("Labels", *_labels(found, floor)),
-        *(html_page.section(*part) for part in found.task.outcome(found.targets, found.answers[SHIPPED], found.labels)),
+        *([html_page.section("Labels", *_labels(found, floor))] if found.per_label else []),
+        *(html_page.section(*part) for part in found.task.outcome(*shipped, found.labels, config)),
         html_page.section("Slices", *_slices(found)),
         *(html_page.section(*part) for part in found.task.certainty(found.targets, models)),
         html_page.section("Most confident mistakes", *_mistakes(found)),

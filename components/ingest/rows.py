@@ -37,7 +37,7 @@ def typed_row(
         raise ValueError(f"no {columns['text']}")
     raw = {name: record.values.get(columns[name]) for name in task.columns}
     raw = {name: value if isinstance(value, list | dict) else cell(columns[name]) for name, value in raw.items()}
-    row = {"text": text, **task.parse(raw)}
+    row = {"text": text, **task.parse(raw, params.label_delimiter)}
     for field in task.fields():
         value = row[field.name]
         names = value if isinstance(value, list) else [value] if isinstance(value, str) else []

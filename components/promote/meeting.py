@@ -98,9 +98,10 @@ def meet(
             challenger.labels,
         ),
     }
-    if len(told.shared) < 2 or not told.on_shared.any():
-        few = len(told.shared) < 2
-        reason = "the two models share fewer than two labels" if few else "no test row is left to compare on"
+    fewest = challenger.task.fewest
+    if len(told.shared) < fewest or not told.on_shared.any():
+        few = len(told.shared) < fewest
+        reason = f"the two models share fewer than {fewest} labels" if few else "no test row is left to compare on"
         return Meeting({"verdict": HOLD, "reason": reason, "rules": [], "more_rows": 0, "corrected": {}}, **meeting)
     found = _found(params, level, bundles, told, old[kept], since[kept], anchor)
     texts = told.rows["text"].tolist()
@@ -135,11 +136,10 @@ def _told(params: Params, bundles: Mapping[str, Bundle], rows: "pd.DataFrame") -
     task = challenger.task
     given = {name: answers(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
     answered = {name: task.given(given[name], _present(renamed, bundles[name].labels)) for name in MODELS}
-    strata = task.strata(rows)
-    written = bags(strata, rows.index)
-    now = task.renamed(rows, {label: labels.present(renamed, label) for label in set(strata)})
+    written = task.labels_of(rows)
+    now = task.renamed(rows, {label: labels.present(renamed, label) for label in set(written)})
     shared = labels.shared(renamed, champion.labels, challenger.labels)
-    return _Told(rows, renamed, given, answered, written, now, shared, _all_in(task, now, shared))
+    return _Told(rows, renamed, given, answered, bags(written, rows.index), now, shared, _all_in(task, now, shared))
 
 
 def _present(renamed: labels.Renamed, names: Sequence[str]) -> list[str]:
@@ -148,8 +148,8 @@ def _present(renamed: labels.Renamed, names: Sequence[str]) -> list[str]:
 
 def _all_in(task: Task, rows: "pd.DataFrame", known: Sequence[str]) -> np.ndarray:
     """Which rows have no label but those `known`, bool (n,)."""
-    strata = task.strata(rows)
-    return ~rows.index.isin(strata.index[~strata.isin(list(known))])
+    labels_of = task.labels_of(rows)
+    return ~rows.index.isin(labels_of.index[~labels_of.isin(list(known))])
 
 
 def _found(
@@ -212,7 +212,7 @@ def _anchored(
     masked = _seen(rows, anchor.seen)
     task = anchor.bundle.task
     kept = _all_in(task, rows, known) & ~(np.zeros(len(rows), bool) if masked is None else masked)
-    if len(known) < 2 or kept.sum() < params.min_rows:
+    if len(known) < task.fewest or kept.sum() < params.min_rows:
         why = f"only {int(kept.sum())} rows can be compared with it"
         return {"version": anchor.version, "rows": int(kept.sum()), "figures": {}, "why": why}
     own = task.targets(rows[kept], known)

@@ -32,11 +32,10 @@ def parts_of_labels(
     task: Task, labels: Sequence[str], targets: np.ndarray, answers: Mapping[str, np.ndarray]
 ) -> list[Label]:
     """(label, its rows, which of them each model answers with it), of every label."""
-    found = {name: task.parts(targets, of_model) for name, of_model in answers.items()}
-    rows = [member for member, _ in next(iter(found.values()))]
+    found = {name: task.parts(targets, of_model, labels) for name, of_model in answers.items()}
     return [
-        (label, member, {name: of_model[i][1] for name, of_model in found.items()})
-        for i, (label, member) in enumerate(zip(labels, rows, strict=True))
+        (label, member, {name: of_model[i][2] for name, of_model in found.items()})
+        for i, (label, member, _) in enumerate(next(iter(found.values())))
     ]
 
 

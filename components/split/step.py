@@ -175,8 +175,9 @@ def _check(rows: "pd.DataFrame", params: Params, task: Task) -> None:
         raise DataRejected(f"the column split holds {_some(other)}", "only 'test' or nothing may stand there")
     if params.mode == "time" and "time" not in rows:
         raise UsageError("mode is time, and the dataset has no column time", "name it for ingest, or use stratified")
-    if len(labels := task.label_set(rows)) == 1:
-        raise DataRejected(f"all {len(rows):,} rows have the label '{labels[0]}'", "give rows of two labels or more")
+    if len(labels := task.label_set(rows)) < task.fewest:
+        said = f"the label '{labels[0]}'" if labels else "no label"
+        raise DataRejected(f"all {len(rows):,} rows have {said}", f"give rows of {task.fewest} labels or more")
 
 
 def _check_parts(

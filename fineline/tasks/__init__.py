@@ -6,7 +6,7 @@ import importlib
 from fineline.process.errors import UsageError
 from fineline.tasks.parts import Answers, Figures, Model, Page, Rows
 
-TASKS = {"single_label": "fineline.tasks.single_label"}
+TASKS = {name: f"fineline.tasks.{name}" for name in ("single_label", "multi_label")}
 """Each task with the module that has it as TASK."""
 
 

@@ -40,15 +40,20 @@ class Rows:
     """Names of a row's columns beside id and text; parameters are checked by them where no pyarrow is installed."""
     fields: Callable[[], "list[pa.Field]"]
     """The same columns, with their types."""
-    parse: Callable[[dict[str, Any]], dict[str, Any]]
-    """Raw values of these columns of one row to typed ones; raises ValueError with the reason."""
+    parse: Callable[[dict[str, Any], str], dict[str, Any]]
+    """Raw values of these columns of one row, and what stands between several values in a cell, to typed ones; raises ValueError
+    with the reason."""
+    fewest: int
+    """Labels without which there is nothing to learn."""
     strata: Callable[["pd.DataFrame"], "pd.Series"]
     """The bag of strata of each row, which a split keeps in proportion, in long form: strings, indexed like the rows, a row as
     often as it has strata."""
-    said: Callable[[Sequence[str]], str]
-    """A bag as one line, to show and to compare: the same for the same bag."""
+    labels_of: Callable[["pd.DataFrame"], "pd.Series"]
+    """The labels that each row has, in the same form."""
+    written: Callable[["pd.DataFrame"], "pd.Series"]
+    """What is to be learned of each row in one line, indexed like the rows: to show, and the same where it is the same."""
     named: Callable[[str], Sequence[str]]
-    """The bag in such a line."""
+    """The labels in such a line."""
     renamed: Callable[["pd.DataFrame", Mapping[str, str]], "pd.DataFrame"]
     """The rows, with labels called otherwise (old name to new)."""
     label_set: Callable[["pd.DataFrame"], list[str]]
@@ -58,15 +63,6 @@ class Rows:
     """(texts, targets, labels, folds, confidence, seed) to the share of rows that a simple classifier, which has not seen them,
     gets right, and the rows whose target it doubts, the surest first: {row, label, suggested, label_probability,
     suggested_probability}. None: nothing is looked for."""
-
-    def written(self, rows: "pd.DataFrame") -> "pd.Series":
-        """What each row says in one line, indexed like the rows."""
-        strata = self.strata(rows)
-        if strata.index.equals(rows.index):
-            return strata.map(lambda name: self.said([name]), na_action="ignore")
-        import pandas as pd
-
-        return pd.Series([self.said(bag) for bag in bags(strata, rows.index)], index=rows.index, dtype=object)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +102,7 @@ class Answers:
     confidence: Callable[["Array"], "Array"]
     """How probable it is that an answer is right, float64 (n,)."""
     given: Callable[["Array", Sequence[str]], "Array"]
-    """(answers, labels) to each answer in one line as `said` gives it, objects (n,). Labels of one name are one label."""
+    """(answers, labels) to each answer in one line as `written` gives it, objects (n,). Labels of one name are one label."""
     aligned: Callable[["Array", Sequence[str], Sequence[str], "Array"], "Array"]
     """(answers, labels, kept, targets) to answers about the labels `kept`, which the targets index: what was given besides
     them is no answer to these rows, or a wrong one. Labels of one name are one label."""
@@ -115,7 +111,7 @@ class Answers:
     answer_fields: dict[str, Any]
     """Its fields, with their Python types: str, float, list[str] or dict[str, float]."""
     brief: Callable[[dict[str, Any]], tuple[str, float]]
-    """What a user got, in one line as `said` gives it, and its confidence: for logs, and for drift."""
+    """What a user got, in one line as `written` gives it, and its confidence: for logs, and for drift."""
     tensors: Callable[[Sequence[dict[str, Any]], Sequence[str]], list[tuple[str, str, list[int], list[Any]]]]
     """(what users got, labels) to the outputs of the inference protocol: name, datatype, shape with -1 for the number of texts,
     and flat data."""
@@ -141,8 +137,9 @@ class Figures:
     """(targets, answers) to whether each row is answered right, bool (n,)."""
     per_label: Callable[["Array", Sequence[str]], dict[str, dict[str, float]]]
     """(sums (c,), labels) to label -> precision, recall, f1, support; {} where answers have no parts."""
-    parts: Callable[["Array", "Array"], "list[tuple[Array, Array]]"]
-    """(targets, answers) to, for each label, the rows that have it, int64 (m,), and which of them say so, bool (m,)."""
+    parts: Callable[["Array", "Array", Sequence[str]], "list[tuple[str, Array, Array]]"]
+    """(targets, answers, labels) to, for each label, its name, the rows that have it, int64 (m,), and which of them are given it,
+    bool (m,); [] where answers have no parts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,8 +148,8 @@ class Page:
 
     describe: Callable[[int, int], tuple[str, str]]
     """(the number of labels, the longest text in tokens) to what the model does, and what it is not for: Markdown."""
-    outcome: Callable[["Array", "Array", Sequence[str]], list[Section]]
-    """(targets, answers, labels) to sections on what is taken for what."""
+    outcome: Callable[["Array", "Array", Sequence[str], Calibration], list[Section]]
+    """(targets, answers, labels, calibration) to sections on what is taken for what."""
     certainty: Callable[["Array", "Mapping[str, Array]"], list[Section]]
     """(targets, answers by model, of which the first ships) to sections on how far a score can be trusted."""
     plots: Callable[["Array", "Array", Sequence[str]], dict[str, tuple[list[str], list[Sequence[Any]]]]]

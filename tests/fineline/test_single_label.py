@@ -18,13 +18,13 @@ LABELS = ["card", "login", "transfer"]
 
 @pytest.mark.parametrize(("raw", "label"), [("a", "a"), (" b ", "b"), (1, "1"), (True, "True"), (2.5, "2.5")])
 def test_parse_keeps_a_label_as_it_is_written(raw: object, label: str) -> None:
-    assert rows.parse({"label": raw}) == {"label": label}
+    assert rows.parse({"label": raw}, "|") == {"label": label}
 
 
 @pytest.mark.parametrize("raw", [None, "", "  ", float("nan"), ["a"], {"a": 1}])
 def test_parse_refuses_what_is_no_label(raw: object) -> None:
     with pytest.raises(ValueError, match="label"):
-        rows.parse({"label": raw})
+        rows.parse({"label": raw}, "|")
 
 
 def test_targets_follow_the_label_set_and_refuse_others() -> None:

@@ -65,11 +65,13 @@ def per_label(sums: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, fl
     }
 
 
-def parts(target: np.ndarray, probability: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def parts(
+    target: np.ndarray, probability: np.ndarray, labels: Sequence[str]
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """The rows of each label, and which of them are right."""
     answered = right(target, probability)
-    members = [np.flatnonzero(target == number) for number in range(probability.shape[1])]
-    return [(member, answered[member]) for member in members]
+    members = [np.flatnonzero(target == number) for number in range(len(labels))]
+    return [(label, member, answered[member]) for label, member in zip(labels, members, strict=True)]
 
 
 def bins(confidence: np.ndarray, answered: np.ndarray) -> list[tuple[float, float, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fineline.reports import html_page
-from fineline.tasks.parts import Section
+from fineline.tasks.parts import Calibration, Section
 from fineline.tasks.single_label.figures import bins, right
 
 _PAIRS = 15
@@ -23,7 +23,9 @@ def describe(labels: int, tokens: int) -> tuple[str, str]:
     )
 
 
-def outcome(target: np.ndarray, probability: np.ndarray, labels: Sequence[str]) -> list[Section]:
+def outcome(
+    target: np.ndarray, probability: np.ndarray, labels: Sequence[str], calibration: Calibration
+) -> list[Section]:
     """The confusion matrix, and the pairs that are confused most."""
     matrix = confusion(target, probability)
     pairs = [[true, said, rows, f"{share:.1%}"] for true, said, rows, share in confused_pairs(matrix, labels, _PAIRS)]

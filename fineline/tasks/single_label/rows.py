@@ -21,7 +21,7 @@ def fields() -> list[Any]:
     return [pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
 
 
-def parse(raw: dict[str, Any]) -> dict[str, Any]:
+def parse(raw: dict[str, Any], delimiter: str) -> dict[str, Any]:
     """The label as a clean string (`clean_name`; numbers as they are written); raises ValueError when there is none."""
     value = raw.get("label")
     if value is None or (isinstance(value, float) and np.isnan(value)):
@@ -36,11 +36,6 @@ def parse(raw: dict[str, Any]) -> dict[str, Any]:
 def strata(rows: Any) -> Any:
     """The label itself."""
     return rows["label"].astype(str)
-
-
-def said(names: Sequence[str]) -> str:
-    """The one label."""
-    return names[0]
 
 
 def named(line: str) -> list[str]:
