@@ -10,6 +10,7 @@ from fineline.tasks import get_task
 
 NAME = "stars"
 COLUMNS = ["stars"]
+MIDDLE = 3.0
 
 
 def fields() -> list[Any]:
@@ -32,7 +33,7 @@ def strata(rows: Any) -> Any:
 
 def loss(label_smoothing: float, weights: Any) -> Any:
     def compute(outputs: Any, target: Any, num_items_in_batch: Any = None) -> Any:
-        total = ((outputs["logits"][:, 0].float() - target.float()) ** 2).sum()
+        total = ((outputs["logits"][:, 0].float() + MIDDLE - target.float()) ** 2).sum()
         return total / (len(target) if num_items_in_batch is None else num_items_in_batch)
 
     return compute
@@ -97,7 +98,7 @@ TASK = dataclasses.replace(
     loss=loss,
     class_weights=lambda target, k: np.ones(k, dtype=np.float32),
     drawn=drawn,
-    answers=lambda outputs, calibration: outputs.astype(np.float64),
+    answers=lambda outputs, calibration: outputs.astype(np.float64) + MIDDLE,
     decide=lambda outputs, target: {},
     calibrate=lambda outputs, target: {},
     choices=lambda answered: answered[:, 0].round(),

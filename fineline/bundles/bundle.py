@@ -44,7 +44,7 @@ class Bundle:
     @property
     def calibration(self) -> dict[str, Any]:
         """What of its outputs' way to answers was fitted."""
-        return {name: self.config[name] for name in UNCALIBRATED}
+        return {name: self.config.get(name, value) for name, value in UNCALIBRATED.items()}
 
     @property
     def alone(self) -> bool:
