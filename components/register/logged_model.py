@@ -86,7 +86,7 @@ def _signature(task: Task) -> Any:
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Map, Object, Property
 
-    kinds = {
+    kinds: dict[Any, Any] = {
         str: DataType.string,
         float: DataType.double,
         list[str]: Array(DataType.string),

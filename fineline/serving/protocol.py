@@ -110,7 +110,7 @@ def texts_of(request: InferRequest, served: "Served") -> list[str]:
 
 def response(request: InferRequest, served: "Served", answers: Sequence[dict[str, Any]]) -> Response:
     """The answers as an inference response, with the outputs that were asked for, in JSON or behind it."""
-    tensors = {name: told for name, *told in _tensors(served, answers)}
+    tensors = {name: (datatype, shape, data) for name, datatype, shape, data in _tensors(served, answers)}
     everything = request.parameters.get(ALL_BINARY) is True
     outputs, binary = [], []
     for asked in request.outputs or [RequestedOutput(name=name) for name in tensors]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Calibration = Mapping[str, Any]
 Section = tuple[str, str, str]
 """A section of a report: its title, HTML, and a note."""
+Plots = Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]]
+"""File name to header and rows, for `dvc plots` and Kubeflow."""
 
 UNCALIBRATED: Calibration = {"temperature": 1.0, "thresholds": None}
 """What bundle.json says of how outputs become answers, before any of it was fitted."""
@@ -152,5 +154,5 @@ class Page:
     """(targets, answers, labels, calibration) to sections on what is taken for what."""
     certainty: Callable[["Array", "Mapping[str, Array]"], list[Section]]
     """(targets, answers by model, of which the first ships) to sections on how far a score can be trusted."""
-    plots: Callable[["Array", "Array", Sequence[str]], dict[str, tuple[list[str], list[Sequence[Any]]]]]
-    """(targets, answers, labels) to file name -> header and rows, for `dvc plots` and Kubeflow."""
+    plots: Callable[["Array", "Array", Sequence[str]], Plots]
+    """(targets, answers, labels) to the data of plots."""

@@ -172,6 +172,15 @@ def test_the_page_shows_thresholds_and_what_was_given_instead() -> None:
     sections = page.outcome(target, answered, LABELS, {"temperature": 2.0, "thresholds": [0.2, 0.5, 0.9]})
     assert [title for title, _, _ in sections] == ["Thresholds", "Given instead"]
     assert "0.333" in sections[0][1]  # sigmoid(logit(0.2) / 2)
+    chosen = np.array([[True, True, False], [False, False, True], [False] * 3, [False] * 3])
+    has = np.array([[True, False, False], [True, True, False], [True, False, False], [False] * 3])
+    assert page.confusion(has, chosen, LABELS) == [
+        ["joy", "joy"],
+        ["(none)", "love"],
+        ["joy", "anger"],
+        ["love", "anger"],
+        ["joy", "(none)"],
+    ]
     assert page.instead(target, answers.choices(answered), LABELS, 5) == [["joy", "love", 3, "75.0%"]]
 
 

@@ -1,5 +1,6 @@
 """What the report of sets of labels has: thresholds, labels that are missed and added, and calibration."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,12 +9,13 @@ import numpy as np
 from fineline.reports import html_page
 from fineline.tasks.multi_label.answers import choices, confidence, scores, shown_thresholds
 from fineline.tasks.multi_label.figures import right
-from fineline.tasks.parts import Calibration, Section
+from fineline.tasks.parts import Calibration, Plots, Section
 from fineline.tasks.single_label.figures import bins
 from fineline.tasks.single_label.page import calibration as section_of
 from fineline.tasks.single_label.page import roc
 
 _PAIRS = 15
+_NONE = "(none)"
 
 
 def describe(labels: int, tokens: int) -> tuple[str, str]:
@@ -62,15 +64,27 @@ def certainty(target: np.ndarray, answers: Mapping[str, np.ndarray]) -> list[Sec
     return [section_of({name: bins(confidence(one), right(target, one)) for name, one in answers.items()})]
 
 
-def plots(
-    target: np.ndarray, answered: np.ndarray, labels: Sequence[str]
-) -> dict[str, tuple[list[str], list[Sequence[Any]]]]:
-    """calibration.csv (of whole sets) and roc.csv."""
+def plots(target: np.ndarray, answered: np.ndarray, labels: Sequence[str]) -> Plots:
+    """confusion.csv (a line per label that is right, missed or added), calibration.csv (of whole sets) and roc.csv."""
     found = bins(confidence(answered), right(target, answered))
     return {
+        "confusion.csv": (["actual", "predicted"], confusion(target, choices(answered), labels)),
         "calibration.csv": (["confidence", "accuracy", "rows"], list(found)),
         "roc.csv": (["threshold", "fpr", "tpr"], roc(target, scores(answered))),
     }
+
+
+def confusion(target: np.ndarray, chosen: np.ndarray, labels: Sequence[str]) -> list[list[str]]:
+    """[label, label given]: a right one with itself, a missed one with each that was added in its row, or with none."""
+    pairs = []
+    for has, given in zip(target, chosen, strict=True):
+        both, missed, added = (
+            [labels[i] for i in np.flatnonzero(part)] for part in (has & given, has & ~given, given & ~has)
+        )
+        pairs += [[name, name] for name in both]
+        if missed or added:
+            pairs += [list(pair) for pair in itertools.product(missed or [_NONE], added or [_NONE])]
+    return pairs
 
 
 def instead(target: np.ndarray, chosen: np.ndarray, labels: Sequence[str], most: int) -> list[list[Any]]:

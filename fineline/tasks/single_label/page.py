@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fineline.reports import html_page
-from fineline.tasks.parts import Calibration, Section
+from fineline.tasks.parts import Calibration, Plots, Section
 from fineline.tasks.single_label.figures import bins, right
 
 _PAIRS = 15
@@ -68,9 +68,7 @@ def calibration(found: Mapping[str, Sequence[tuple[float, float, int]]]) -> Sect
     )
 
 
-def plots(
-    target: np.ndarray, probability: np.ndarray, labels: Sequence[str]
-) -> dict[str, tuple[list[str], list[Sequence[Any]]]]:
+def plots(target: np.ndarray, probability: np.ndarray, labels: Sequence[str]) -> Plots:
     """confusion.csv (one line per test row), calibration.csv and roc.csv."""
     chosen = probability.argmax(axis=1)
     truth = np.zeros(probability.shape, dtype=bool)
