@@ -59,7 +59,8 @@ def frame(*bags: list[str]) -> pd.DataFrame:
 
 def test_rows_as_strata_lines_and_targets() -> None:
     found = frame(["joy", "love"], [], ["anger"])
-    assert list(rows.strata(found).items()) == [(0, "joy"), (0, "love"), (2, "anger")]
+    assert list(rows.labels_of(found).items()) == [(0, "joy"), (0, "love"), (2, "anger")]
+    assert list(rows.strata(found).items()) == [(0, "joy"), (0, "love"), (1, "(none)"), (2, "anger")]
     assert rows.written(found).tolist() == ["joy|love", "", "anger"]
     assert [rows.named(line) for line in rows.written(found)] == [["joy", "love"], [], ["anger"]]
     assert rows.label_set(found) == ["anger", "joy", "love"]

@@ -9,13 +9,13 @@ import numpy as np
 from fineline.reports import html_page
 from fineline.tasks.multi_label.answers import choices, confidence, scores, shown_thresholds
 from fineline.tasks.multi_label.figures import right
+from fineline.tasks.multi_label.rows import NONE
 from fineline.tasks.parts import Calibration, Plots, Section
 from fineline.tasks.single_label.figures import bins
 from fineline.tasks.single_label.page import calibration as section_of
 from fineline.tasks.single_label.page import roc
 
 _PAIRS = 15
-_NONE = "(none)"
 
 
 def describe(labels: int, tokens: int) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def confusion(target: np.ndarray, chosen: np.ndarray, labels: Sequence[str]) -> 
         )
         pairs += [[name, name] for name in both]
         if missed or added:
-            pairs += [list(pair) for pair in itertools.product(missed or [_NONE], added or [_NONE])]
+            pairs += [list(pair) for pair in itertools.product(missed or [NONE], added or [NONE])]
     return pairs
 
 

@@ -10,6 +10,7 @@ from fineline.process.errors import UsageError
 from fineline.texts.sameness import clean_name
 
 COLUMNS = ["labels"]
+NONE = "(none)"
 MARK = "|"
 """What stands between labels where they are one line, and so in no label."""
 
@@ -44,6 +45,11 @@ def parse(raw: dict[str, Any], delimiter: str) -> dict[str, Any]:
 
 
 def strata(rows: Any) -> Any:
+    """The labels themselves; rows without any are a stratum too."""
+    return rows["labels"].explode().fillna(NONE).astype(str)
+
+
+def labels_of(rows: Any) -> Any:
     """The labels themselves."""
     return rows["labels"].explode().dropna().astype(str)
 
@@ -70,7 +76,7 @@ def renamed(rows: Any, names: Mapping[str, str]) -> Any:
 
 def label_set(rows: Any) -> list[str]:
     """The distinct labels, sorted."""
-    return sorted(strata(rows).unique())
+    return sorted(labels_of(rows).unique())
 
 
 def targets(rows: Any, labels: Sequence[str]) -> np.ndarray:
