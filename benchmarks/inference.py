@@ -18,6 +18,7 @@ from fineline.artifacts import folders
 from fineline.bundles.bundle import Bundle, feed, model_files, open_bundle, run
 from fineline.rows import dataset
 from fineline.tasks import Task
+from fineline.tasks.parts import UNCALIBRATED
 
 Engine = Callable[[Sequence[Any]], np.ndarray]  # encodings of one batch to logits (n, k)
 
@@ -53,7 +54,7 @@ def main() -> int:
     for name in engines:
         p50, p95 = (1000 * np.percentile(latencies[name], q) for q in (50, 95))
         rate = np.median(rates[name])
-        probability, reference = (task.probabilities(scored[key], 1.0) for key in (name, first))
+        probability, reference = (task.answers(scored[key], UNCALIBRATED) for key in (name, first))
         metrics = task.metrics(targets, probability, labels)
         changed = np.mean(task.choices(probability) != task.choices(reference))
         print(

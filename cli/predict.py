@@ -286,6 +286,10 @@ def _added_names(columns: Sequence[str], keys: Sequence[str], file: File) -> dic
     return names
 
 
+def _word(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
 def _print(batch: Batch, answers: list[Answer], bundle: "Bundle") -> None:
     """Answers on stdout: aligned lines for a terminal, JSON lines for a pipe."""
     if not sys.stdout.isatty():
@@ -296,7 +300,7 @@ def _print(batch: Batch, answers: list[Answer], bundle: "Bundle") -> None:
     width = max(map(len, bundle.labels))
     for text, answer in zip(batch.texts, answers, strict=True):
         shown = [
-            f"{value:.3f}" if isinstance(value, float) else str(value).ljust(width)
+            f"{value:.3f}" if isinstance(value, float) else _word(value).ljust(width)
             for key, value in answer.items()
             if key != "probabilities"
         ]

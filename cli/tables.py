@@ -231,7 +231,8 @@ def _parquet_writer(path: Path, file: File, found: Survey, added: Mapping[str, A
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    new = pa.Table.from_pylist([dict(added)]).schema
+    # of an empty list nothing says what it holds
+    new = pa.Table.from_pylist([{name: value if value != [] else [""] for name, value in added.items()}]).schema
     if file.format == "parquet":
         with file.filesystem.open(file.path, "rb") as raw:
             own = list(arrow.open_parquet(file, raw).schema_arrow)

@@ -12,12 +12,12 @@ ROOMS = ("fineline", "components", "pipelines", "cli")
 """From the ground up."""
 SUBJECTS = (
     ("process", "statistics"),
-    ("artifacts", "texts"),
+    ("artifacts", "reports", "texts"),
     ("kubeflow", "pretrained", "sources", "tracking"),
     ("tasks",),
     ("bundles", "rows"),
     ("registry", "steps"),
-    ("reports", "runs", "serving"),
+    ("runs", "serving"),
 )
 """The subjects of fineline/ from the ground up; neighbours on a floor do not know each other."""
 FLOOR = {subject: floor for floor, subjects in enumerate(SUBJECTS) for subject in subjects}

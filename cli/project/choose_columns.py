@@ -46,6 +46,8 @@ def choose(look: Look, task: Task, given: Columns) -> Choice:
 
     Raises UsageError where there is none, or more than one that may be meant.
     """
+    from pyarrow import types
+
     said = [name for value in given.values() for name in ([value] if isinstance(value, str) else value) if name]
     for name in said:
         if name not in [column.name for column in look.columns]:
@@ -65,9 +67,10 @@ def choose(look: Look, task: Task, given: Columns) -> Choice:
     if "text" not in given:
         take("text", *_text(free))
     needed = task.columns
-    for field in needed:
-        if field not in given:
-            take(field, *_labels(field, free))
+    for field in task.fields():
+        if field.name not in given:
+            choice = _lists(field.name, free) if types.is_list(field.type) else _labels(field.name, free)
+            take(field.name, *choice)
     labels = set().union(*(look.column(columns[field]).counts for field in needed))
     if "annotators" not in given and (annotators := _annotators(free, labels)):
         columns["annotators"] = [column.name for column in annotators]
@@ -125,6 +128,23 @@ def _labels(field: str, free: Sequence[Column]) -> tuple[Column, str]:
         raise _which(field, f"each of {_listed(found)} may be the {field}", found[0])
     possible = [column for column in free if len(column.counts) > 1 and not column.dates and not column.nested]
     raise _which(field, _no_label(field, free), possible[0] if possible else None)
+
+
+def _lists(field: str, free: Sequence[Column]) -> tuple[Column, str]:
+    """The column of lists; in delimited text, where a cell may hold several, that of the field's name or of labels."""
+    found = [column for column in free if column.nested] or [column for column in free if _is_label(column)]
+    same = [column for column in free if column.name.lower() == field]
+    chosen = same or found
+    if len(chosen) != 1:
+        what = (
+            f"each of {_listed(found)} may be the {field}"
+            if found
+            else f"no column looks like {field}: none holds lists"
+        )
+        raise _which(field, what, found[0] if found else None)
+    return chosen[0], "lists" if chosen[
+        0
+    ].nested else "labels, several in a cell (ingest.label_delimiter) or a JSON list"
 
 
 def _no_label(field: str, free: Sequence[Column]) -> str:

@@ -44,7 +44,7 @@ def targets_of(rows: Mapping[str, int], target_share: float) -> dict[str, int]:
 def grow(
     ids: Sequence[str],
     texts: Sequence[str],
-    labels: Sequence[str],
+    labels: Sequence[Sequence[str]],
     held_out: Sequence[str],
     *,
     targets: Mapping[str, int],
@@ -56,15 +56,16 @@ def grow(
 ) -> tuple[list[NewRow], dict[str, Count]]:
     """New rows until each label has its target or its rows have all been tried `max_new_per_row` times; counts by method.
 
-    The rows of a label take turns, and so do the methods. Dropped is a text with the same normal form as a row of training
-    or an earlier new one, and one that is the same as a `held_out` text or near it (Jaccard similarity of `threshold`).
-    `fold` says in what texts may differ and be the same (`fineline.texts.sameness.normalise`).
+    `labels` is the bag of each row, which its new rows have too. The rows of a label take turns, and so do the methods.
+    Dropped is a text with the same normal form as a row of training or an earlier new one, and one that is the same as a
+    `held_out` text or near it (Jaccard similarity of `threshold`). `fold` says in what texts may differ and be the same
+    (`fineline.texts.sameness.normalise`).
     """
     counts = {method: Count() for method in makers}
     taken_ids = set(ids)
     taken_forms = {normalise(text, fold) for text in texts}
     held_forms = {normalise(text, fold): None for text in held_out}
-    present = Counter(labels)
+    present = Counter(label for bag in labels for label in bag)
     missing = {label: target - present[label] for label, target in targets.items()}
     turns = {label: _turns(ids, labels, label, list(makers), max_new_per_row, seed) for label in targets}
     new: dict[str, list[NewRow]] = {label: [] for label in targets}
@@ -91,15 +92,16 @@ def grow(
             else:
                 counts[method].made += 1
                 taken_forms.add(form)
-                missing[label] -= 1
+                for other in labels[parent]:
+                    missing[other] -= 1
                 new[label].append(NewRow(row_id, parent, method, text))
 
 
 def _turns(
-    ids: Sequence[str], labels: Sequence[str], label: str, methods: list[str], rounds: int, seed: int
+    ids: Sequence[str], labels: Sequence[Sequence[str]], label: str, methods: list[str], rounds: int, seed: int
 ) -> list[tuple[int, str, int]]:
     """(row, method, number of the attempt on that row from 1), last turn first: rows in a drawn order, once a round."""
-    rows = sorted((row for row, other in enumerate(labels) if other == label), key=lambda row: ids[row])
+    rows = sorted((row for row, bag in enumerate(labels) if label in bag), key=lambda row: ids[row])
     Random(f"{seed}/{label}").shuffle(rows)
     turns = [
         (row, methods[(place + number) % len(methods)], number + 1)

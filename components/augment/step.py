@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ from components.augment.params import Params
 from fineline.artifacts import folders
 from fineline.rows.dataset import SPLITS, read_splits, row_schema, write_rows
 from fineline.tasks import get_task
+from fineline.tasks.parts import bags
 from fineline.texts.sameness import fold_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ def run(*, params: Params, splits: Path, augmented: Path) -> str:
     task = get_task(manifest.task)
     parts = read_splits(splits)
     train = parts["train"]
-    labels = task.strata(train).tolist()
-    before = {label: labels.count(label) for label in sorted(set(labels))}
+    strata = task.strata(train)
+    labels = bags(strata, train.index)
+    before = dict(sorted(Counter(strata).items()))
     account: dict[str, Any] = {"enabled": params.enabled, "methods": {}, "sources": {}}
     new: list[NewRow] = []
     if params.enabled:
@@ -53,10 +56,9 @@ def run(*, params: Params, splits: Path, augmented: Path) -> str:
         )
         account["methods"] = {method: dataclasses.asdict(count) for method, count in counts.items()}
     targets = targets_of(before, params.target_share) if params.enabled else before
-    made = [labels[row.parent] for row in new]
+    made = Counter(label for row in new for label in labels[row.parent])
     account["labels"] = {
-        label: {"before": rows, "target": targets[label], "after": rows + made.count(label)}
-        for label, rows in before.items()
+        label: {"before": rows, "target": targets[label], "after": rows + made[label]} for label, rows in before.items()
     }
     account["rows"] = {"before": len(train), "after": len(train) + len(new)}
     with folders.output(augmented) as folder:

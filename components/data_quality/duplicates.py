@@ -17,8 +17,8 @@ def check_conflicts(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[
     """Texts with one normal form and different labels: all their rows."""
     if params.on_conflicts == "ignore":
         return rows, []
-    same, strata = normal_forms(rows, params), task.strata(rows)
-    broken = strata.groupby(same).transform("nunique") > 1
+    same, written = normal_forms(rows, params), task.written(rows)
+    broken = written.groupby(same).transform("nunique") > 1
     groups = [group.index for _, group in same[broken].groupby(same[broken], sort=False)]
     check = Check(
         "conflicts",
@@ -45,7 +45,7 @@ def check_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple
     import pandas as pd
 
     tested = is_test(rows)
-    keys = pd.DataFrame({"form": normal_forms(rows, params), "stratum": task.strata(rows)})
+    keys = pd.DataFrame({"form": normal_forms(rows, params), "stratum": task.written(rows)})
     group = keys.groupby(["form", "stratum"], sort=False).ngroup()
     later = group.duplicated()
     in_test = tested.groupby(group).transform("any")
@@ -80,7 +80,7 @@ def check_near_duplicates(rows: "pd.DataFrame", task: Task, params: Params) -> "
     forms = normal_forms(rows, params).drop_duplicates()
     once = rows.loc[forms.index]
     pairs = near_pairs(forms.tolist(), params.near_duplicate_threshold)
-    tested, labels = is_test(once).to_numpy(), task.strata(once).to_numpy()
+    tested, labels = is_test(once).to_numpy(), task.written(once).to_numpy()
     represented = _represented(pairs, labels, tested)
     members: dict[int, list[int]] = defaultdict(list)
     for place, first in sorted(represented.items()):

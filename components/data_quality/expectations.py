@@ -28,7 +28,7 @@ def check_rows(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.Da
     required = [field.name for field in task.fields() if not field.nullable]
     wanted = [*_always_asked(params, required), *_asked_by_the_user(params)]
     asked = [item for item in wanted if item.severity != "ignore"]
-    frame = _frame(rows, task, required)
+    frame = _frame(rows, task, required, params.labels)
     results = iter(_validate(frame, [expectation for item in asked for expectation in item.expectations]))
     checks = []
     for item in asked:
@@ -90,8 +90,8 @@ def _asked_by_the_user(params: Params) -> list[Asked]:
     return wanted
 
 
-def _frame(rows: "pd.DataFrame", task: Task, required: list[str]) -> "pd.DataFrame":
-    """The rows as the expectations see them.
+def _frame(rows: "pd.DataFrame", task: Task, required: list[str], allowed: list[str]) -> "pd.DataFrame":
+    """The rows as the expectations see them. `stratum` is a label of a row's, if it has one that is not `allowed` that one.
 
     A blank text is an absent one, which the other expectations skip. Object strings: Arrow's would be matched by RE2,
     which knows no look-around.
@@ -99,13 +99,15 @@ def _frame(rows: "pd.DataFrame", task: Task, required: list[str]) -> "pd.DataFra
     import pandas as pd
 
     blank = rows["text"].fillna("").str.strip() == ""
+    labels = task.labels_of(rows).astype(object)
+    worst_first = pd.concat([labels[~labels.isin(allowed)], labels])
     return pd.DataFrame(
         {
             "row": rows.index,
             "id": rows["id"].astype(object),
             "text": rows["text"].astype(object).mask(blank, None),
             **{name: rows[name].astype(object) for name in required},
-            "stratum": task.strata(rows).astype(object),
+            "stratum": worst_first[~worst_first.index.duplicated()].reindex(rows.index),
         }
     )
 
@@ -132,29 +134,30 @@ def check_labels(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.
             not rare,
             float(counts["share"].min()),
             params.min_label_share,
-            [int(row) for row in rows.index[strata.isin(rare)]],
+            [int(row) for row in strata.index[strata.isin(rare)].unique()],
             details={"labels": rare},
         )
     ]
 
 
 def check_size(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
-    """Enough rows, and at least two classes, over the rows that are left."""
+    """Enough rows, and labels enough to learn of, over the rows that are left."""
     import pandas as pd
     from great_expectations import expectations as gxe
 
-    frame = pd.DataFrame(
-        {"row": rows.index, "id": rows["id"].astype(object), "stratum": task.strata(rows).astype(object)}
+    strata, fewest = task.strata(rows), task.fewest
+    ids = rows["id"].astype(object)
+    (counted,) = _validate(
+        pd.DataFrame({"row": rows.index, "id": ids}), [gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows)]
     )
-    counted, distinct = _validate(
-        frame,
-        [
-            gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows),
-            gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=2),
-        ],
+    (distinct,) = _validate(
+        pd.DataFrame({"row": strata.index, "id": ids[strata.index], "stratum": strata.astype(object)}),
+        [gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=fewest)],
     )
     size, classes = int(counted["observed_value"]), int(distinct["observed_value"])
-    checks = [Check("classes", "reject", "2 or more labels are left", bool(distinct["success"]), classes, 2)]
+    checks = [
+        Check("classes", "reject", f"{fewest} or more labels are left", bool(distinct["success"]), classes, fewest)
+    ]
     if params.on_few_rows != "ignore":
         says = f"{params.min_rows:,} rows or more are left"
         checks.append(Check("few_rows", params.on_few_rows, says, bool(counted["success"]), size, params.min_rows))

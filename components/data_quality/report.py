@@ -46,7 +46,7 @@ def render(
     checks = {check["name"]: check for check in summary["checks"]}
     came = came.assign(text=came["text"].fillna(""))
     texts = dict(zip(came["id"], came["text"], strict=True))
-    labels = dict(zip(came["id"], task.strata(came), strict=True))
+    labels = dict(zip(came["id"], task.written(came), strict=True))
     tallies = [check["outcome"] for check in checks.values()]
     ratio = summary["imbalance_ratio"]
     return page(

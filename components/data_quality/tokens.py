@@ -36,7 +36,8 @@ def _truncation(rows: "pd.DataFrame", tokens: "pd.Series", task: Task, params: P
     import numpy as np
 
     cut = tokens > params.max_length
-    per_label = cut.groupby(task.strata(rows)).agg(["size", "sum"])
+    strata = task.strata(rows)
+    per_label = cut[strata.index].groupby(strata.to_numpy()).agg(["size", "sum"])
     quantiles = {name: float(np.quantile(tokens, q)) for name, q in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))}
     share = float(cut.mean())
     return Check(
@@ -60,10 +61,11 @@ def _truncation(rows: "pd.DataFrame", tokens: "pd.Series", task: Task, params: P
 
 def _unknown(rows: "pd.DataFrame", counts: "pd.DataFrame", task: Task, params: Params) -> Check:
     """The largest share of unknown tokens: of all texts, or of those of one script or label."""
+    strata = task.strata(rows)
     shares = {
         "all": {"all": _shares(counts, counts["tokens"] > 0, 1).get(True, 0.0)},
         "scripts": _shares(counts, rows["text"].map(main_script), _FEWEST),
-        "labels": _shares(counts, task.strata(rows), _FEWEST),
+        "labels": _shares(counts.loc[strata.index], strata, _FEWEST),
     }
     largest = max(share for kind in shares.values() for share in kind.values())
     bound = params.max_unknown_share
@@ -87,7 +89,8 @@ def _unknown(rows: "pd.DataFrame", counts: "pd.DataFrame", task: Task, params: P
 
 def _shares(counts: "pd.DataFrame", by: "pd.Series", fewest: int) -> dict[Any, float]:
     """Share of unknown tokens in the texts of each value that `fewest` texts or more have; the largest first."""
-    summed = counts.groupby(by)[["unknown", "plain"]].sum()[counts.groupby(by).size() >= fewest]
+    grouped = counts.groupby(by.to_numpy())
+    summed = grouped[["unknown", "plain"]].sum()[grouped.size() >= fewest]
     shares = (summed["unknown"] / summed["plain"].clip(lower=1)).sort_values(ascending=False, kind="stable")
     return {value: float(share) for value, share in shares.items()}
 

@@ -24,8 +24,8 @@ def check_label_twins(rows: "pd.DataFrame", task: Task, params: Params) -> "tupl
     """
     if params.on_label_twins == "ignore":
         return rows, []
-    strata = [label if isinstance(label, str) else "" for label in task.strata(rows)]
-    counts = Counter(filter(None, strata))
+    strata = task.strata(rows)
+    counts = Counter(label for label in strata if isinstance(label, str) and label)
     said = {name for names in rows.get("annotators", ()) if names is not None for name in names if name}
     spellings: dict[decimal.Decimal | str, list[str]] = defaultdict(list)
     for label in sorted({*counts, *(said if params.on_label_twins == "unify" else ())}):
@@ -38,7 +38,7 @@ def check_label_twins(rows: "pd.DataFrame", task: Task, params: Params) -> "tupl
         if len([label for label in group if counts[label]]) > 1:
             twins.append({label: counts[label] for label in group})
     unify = params.on_label_twins == "unify"
-    broken = [int(row) for row, label in zip(rows.index, strata, strict=True) if label in kept]
+    broken = [int(row) for row in strata.index[strata.isin(list(kept))].unique()]
     check = Check(
         "label_twins",
         "warn" if unify else params.on_label_twins,
@@ -57,12 +57,9 @@ def _form(label: str) -> decimal.Decimal | str:
 
 
 def _unified(rows: "pd.DataFrame", task: Task, kept: dict[str, str]) -> "pd.DataFrame":
-    changed = {
-        field.name: rows[field.name].map(lambda label: kept.get(label, label) if isinstance(label, str) else label)
-        for field in task.fields()
-    }
     if "annotators" in rows:
-        changed["annotators"] = rows["annotators"].map(
+        said = rows["annotators"].map(
             lambda names: names if names is None else [kept.get(name, name) for name in names]
         )
-    return rows.assign(**changed)
+        rows = rows.assign(annotators=said)
+    return task.renamed(rows, kept)

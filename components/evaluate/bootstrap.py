@@ -5,36 +5,30 @@ narrower than the two intervals apart.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from fineline.statistics.bootstrap import draws, weights
 from fineline.tasks import Task
 
 Resampled = dict[str, dict[str, np.ndarray]]
 
 _LEVEL = (2.5, 97.5)
-_DRAWS_AT_ONCE = 2_000_000  # about 100 MB while they are counted
 
 
-def resample(
-    task: Task, targets: np.ndarray, choices: Mapping[str, np.ndarray], classes: int, samples: int, seed: int
-) -> Resampled:
+def resample(task: Task, counts: Mapping[str, Any], samples: int, seed: int) -> Resampled:
     """The figures of each model on `samples` bootstrap samples: model -> figure -> float64 (samples,).
 
-    `choices` maps a model to its predicted targets int64 (n,); each sample draws n of the n rows, the same for every model.
+    `counts` are the task's of each model, (n, c); each sample draws n of the n rows, the same for every model.
     """
-    generator = np.random.default_rng(seed)
-    rows = len(targets)
-    at_once = max(1, min(samples, _DRAWS_AT_ONCE // rows))
-    parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in choices}
-    for start in range(0, samples, at_once):
-        draws = generator.integers(0, rows, size=(min(at_once, samples - start), rows))
-        for name, chosen in choices.items():
-            parts[name].append(task.resampled(targets, chosen, classes, draws))
-    return {
-        name: {figure: np.concatenate([part[figure] for part in found]) for figure in found[0]}
-        for name, found in parts.items()
-    }
+    rows = next(iter(counts.values())).shape[0]
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in counts}
+    for drawn in draws(rows, samples, seed):
+        weight = weights(drawn)
+        for name, of_model in counts.items():
+            sums[name].append(weight @ of_model)
+    return {name: task.figures(np.concatenate(found)) for name, found in sums.items()}
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

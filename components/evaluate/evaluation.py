@@ -25,10 +25,10 @@ Intervals = dict[str, dict[str, tuple[float, float]]]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """`probabilities`, `choices`, `figures` and `intervals` go by model: shipped, trained, then the baselines.
+    """`answers`, `given` (each answer in one line), `figures` and `intervals` go by model: shipped, trained, then the baselines.
 
-    `intervals` also holds the paired ones: `gain` (shipped - strongest baseline) and `drop` (trained - shipped).
-    `per_label`, `confusion` and `slices` are those of the shipped model.
+    `written` is what the rows say in one line. `intervals` also holds the paired ones: `gain` (shipped - strongest baseline)
+    and `drop` (trained - shipped). `per_label` and `slices` are those of the shipped model.
     """
 
     task: Task
@@ -36,19 +36,19 @@ class Evaluation:
     rows: "pd.DataFrame"
     train_rows: int
     targets: np.ndarray
-    probabilities: Mapping[str, np.ndarray]
-    choices: dict[str, np.ndarray]
+    answers: Mapping[str, np.ndarray]
+    written: np.ndarray
+    given: dict[str, np.ndarray]
     figures: Figures
     intervals: Intervals
     baseline: str
     per_label: dict[str, dict[str, float]]
-    confusion: np.ndarray
     slices: list[dict[str, Any]]
     gate: dict[str, Any]
 
     @property
     def baselines(self) -> list[str]:
-        return [name for name in self.choices if name not in (SHIPPED, TRAINED)]
+        return [name for name in self.answers if name not in (SHIPPED, TRAINED)]
 
     def difference(self, first: str, second: str) -> dict[str, float]:
         """Figures of one model minus those of another, for the figures that have an interval."""
@@ -64,41 +64,40 @@ def evaluation(
     labels: list[str],
     rows: "pd.DataFrame",
     train_rows: int,
-    probabilities: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
     slices: list[tuple[str, str, np.ndarray]],
 ) -> Evaluation:
-    """Everything that is computed from the test rows and the `probabilities` (n, k) of each model."""
+    """Everything that is computed from the test rows and the `answers` of each model."""
     targets = task.targets(rows, labels)
-    choices = {name: task.choices(found) for name, found in probabilities.items()}
+    counts = {name: task.counts(targets, found) for name, found in answers.items()}
     figures = {
         name: {figure: round(number, 6) for figure, number in task.metrics(targets, found, labels).items()}
-        for name, found in probabilities.items()
+        for name, found in answers.items()
     }
-    baselines = [name for name in choices if name not in (SHIPPED, TRAINED)]
+    baselines = [name for name in answers if name not in (SHIPPED, TRAINED)]
     strongest = max(baselines, key=lambda name: figures[name][task.metric])
-    resampled = bootstrap.resample(task, targets, choices, len(labels), params.bootstrap, params.seed)
+    resampled = bootstrap.resample(task, counts, params.bootstrap, params.seed)
     intervals = {name: bootstrap.intervals(found) for name, found in resampled.items()}
     intervals["gain"] = bootstrap.differences(resampled, SHIPPED, strongest)
     intervals["drop"] = bootstrap.differences(resampled, TRAINED, SHIPPED)
-    per_label = task.per_label(targets, choices[SHIPPED], labels)
+    per_label = task.per_label(counts[SHIPPED].sum(axis=0), labels)
     return Evaluation(
         task=task,
         labels=labels,
         rows=rows,
         train_rows=train_rows,
         targets=targets,
-        probabilities=probabilities,
-        choices=choices,
+        answers=answers,
+        written=task.written(rows).to_numpy(),
+        given={name: task.given(found, labels) for name, found in answers.items()},
         figures=figures,
         intervals=intervals,
         baseline=strongest,
         per_label=per_label,
-        confusion=task.confusion(targets, choices[SHIPPED], labels),
         slices=score_slices(
             task,
             targets,
-            choices[SHIPPED],
-            labels,
+            answers[SHIPPED],
             slices,
             samples=params.bootstrap,
             seed=params.seed,
@@ -145,45 +144,35 @@ def metrics(found: Evaluation) -> dict[str, Any]:
 
 
 def predictions(found: Evaluation) -> "pd.DataFrame":
-    """One row per test row: id, target, the shipped model's predicted label, score and probabilities (float32, in the
-    order of the labels), and the predicted label of every other model."""
+    """One row per test row: id, target, what the shipped model predicts, its score and probabilities (float32, the numbers behind
+    it), and what every other model predicts."""
     import pandas as pd
 
-    names = np.array(found.labels, dtype=object)
-    shipped = found.probabilities[SHIPPED]
+    shipped = found.answers[SHIPPED]
     columns = {
         "id": found.rows["id"].astype(str).to_numpy(),
-        "target": names[found.targets],
-        "predicted": names[found.choices[SHIPPED]],
-        "score": shipped.max(axis=1).round(6),
-        "probabilities": list(shipped.round(6).astype(np.float32)),
+        "target": found.written,
+        "predicted": found.given[SHIPPED],
+        "score": found.task.confidence(shipped).round(6),
+        "probabilities": list(found.task.scores(shipped).round(6).astype(np.float32)),
     }
-    others = {name: names[chosen] for name, chosen in found.choices.items() if name != SHIPPED}
+    others = {name: given for name, given in found.given.items() if name != SHIPPED}
     return pd.DataFrame({**columns, **others})
 
 
 def mistakes(found: Evaluation) -> list[dict[str, Any]]:
     """The most confident mistakes of the shipped model, surest first: {id, text, target, predicted, score}."""
-    scores = found.probabilities[SHIPPED].max(axis=1)
-    wrong = np.flatnonzero(found.choices[SHIPPED] != found.targets)
+    shipped = found.answers[SHIPPED]
+    scores = found.task.confidence(shipped)
+    wrong = np.flatnonzero(~found.task.right(found.targets, shipped))
     surest = wrong[np.argsort(-scores[wrong], kind="stable")][:MISTAKES]
     return [
         {
             "id": str(found.rows["id"].iloc[i]),
             "text": found.rows["text"].iloc[i],
-            "target": found.labels[found.targets[i]],
-            "predicted": found.labels[found.choices[SHIPPED][i]],
+            "target": found.written[i],
+            "predicted": found.given[SHIPPED][i],
             "score": float(scores[i]),
         }
         for i in surest
     ]
-
-
-def confused_pairs(found: Evaluation, most: int) -> list[tuple[str, str, int, float]]:
-    """(true, predicted, rows, share of the true label's rows), most frequent first."""
-    off = found.confusion.copy()
-    np.fill_diagonal(off, 0)
-    ranked = np.argsort(-off, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(cell), len(found.labels)) for cell in ranked if off.flat[cell]]
-    support = found.confusion.sum(axis=1)
-    return [(found.labels[i], found.labels[j], int(off[i, j]), float(off[i, j] / support[i])) for i, j in pairs]

@@ -34,8 +34,7 @@ def render(found: Evaluation, config: Mapping[str, Any], bundle: Manifest, model
         table(["parameter", "value"], [[name, code(value)] for name, value in sorted(model.params.items())]),
         "\n## Results\n",
         _results(found),
-        "\n## Results per label\n",
-        _per_label(found),
+        *(["\n## Results per label\n", _per_label(found)] if found.per_label else []),
         "\n## Limits\n",
         _limits(found, config),
         "## Licence\n",
@@ -80,12 +79,12 @@ def _header(found: Evaluation, config: Mapping[str, Any], title: str, data: Sequ
 
 def _intended_use(found: Evaluation, config: Mapping[str, Any], base: str) -> str:
     shown = ", ".join(map(code, found.labels))
+    does, does_not = found.task.describe(len(found.labels), config["max_length"])
     return (
-        f"Gives one of {len(found.labels)} labels to a text of up to {config['max_length']} tokens, with a score for each.\n\n"
+        f"{does}\n\n"
         f"Base model: {plain(base)}. Labels: {shown}.\n\n"
         "## Intended use\n\n"
-        "Texts of the kind it was trained on: same language, same source, same labels. It has no answer for 'none of these': "
-        "a text that fits no label still gets one, so send answers of low score to a person. It is not for decisions about "
+        f"Texts of the kind it was trained on: same language, same source, same labels. {does_not} It is not for decisions about "
         "people without a person who looks at them.\n"
     )
 
@@ -149,12 +148,12 @@ def _per_label(found: Evaluation) -> str:
 
 
 def _limits(found: Evaluation, config: Mapping[str, Any]) -> str:
-    lines = []
+    lines, right = [], found.task.right_figure
     for part in found.slices:
-        low, high = part["intervals"]["accuracy"]
+        low, high = part["intervals"][right]
         if part["mark"]:
             lines.append(
-                f"- {part['mark']}: {code(part['slice'])} = {code(part['value'])}, accuracy {part['figures']['accuracy']:.4f} "
+                f"- {part['mark']}: {code(part['slice'])} = {code(part['value'])}, {name_of(right)} {part['figures'][right]:.4f} "
                 f"({low:.4f} to {high:.4f}) on {part['rows']:,} test rows."
             )
     if not lines:

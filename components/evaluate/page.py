@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.evaluate import plots
-from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, confused_pairs, mistakes
+from components.evaluate.evaluation import SHIPPED, TRAINED, Evaluation, mistakes
 from fineline.artifacts.folders import Manifest
 from fineline.bundles.bundle import MODEL
 from fineline.reports import html_page
 from fineline.sources import source_version
+from fineline.tasks import Task
 
 NAMES = {
     "accuracy": "accuracy",
@@ -22,8 +22,6 @@ NAMES = {
 }
 _LABELS_DRAWN = 30
 _WEAKEST = 3
-_PAIRS = 15
-_ROWS_PER_POINT = 5
 
 
 def name_of(figure: str) -> str:
@@ -41,20 +39,20 @@ def render(
 ) -> str:
     """The page. `config` is bundle.json, `manifest` the bundle's, `measurements` its measurements.json ({} where it has
     none), `curves` the columns of the model's curves.csv ({} likewise), `floor` the gate's least F1 of a label."""
+    shipped = found.targets, found.answers[SHIPPED]
+    models = {name: found.answers[name] for name in (SHIPPED, TRAINED)}
     sections = [
         html_page.section("Gate", _gate(found), "What the model that ships must reach, and what it reached."),
         html_page.section("Models on the same test rows", *_models(found)),
-        html_page.section("Labels", *_labels(found, floor)),
-        html_page.section("Confusion", *_confusion(found)),
+        *([html_page.section("Labels", *_labels(found, floor))] if found.per_label else []),
+        *(html_page.section(*part) for part in found.task.outcome(*shipped, found.labels, config)),
         html_page.section("Slices", *_slices(found)),
-        html_page.section("Calibration", *_calibration(found)),
+        *(html_page.section(*part) for part in found.task.certainty(found.targets, models)),
         html_page.section("Most confident mistakes", *_mistakes(found)),
     ]
     if curves:
         sections.append(
-            html_page.section(
-                "Training", _curves(curves, found.task.metric), "As the trainer logged it, by training step."
-            )
+            html_page.section("Training", _curves(curves, found.task), "As the trainer logged it, by training step.")
         )
     sections.append(html_page.section("Lineage", *_lineage(manifest)))
     passed = found.gate["passed"]
@@ -85,14 +83,14 @@ def verdict(found: Evaluation, precision: str) -> str:
     side = "above" if gain >= 0 else "below"
     return (
         f"{first} On {len(found.rows):,} test texts that it was not trained on, the {precision} model answers "
-        f"{shipped['accuracy']:.1%} correctly. Its {name_of(metric)} is {shipped[metric]:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}), {abs(gain) * 100:.1f} points {side} the strongest simple baseline ({found.baseline})."
+        f"{shipped[found.task.right_figure]:.1%} correctly. Its {name_of(metric)} is {shipped[metric]:.3f} (95 % interval "
+        f"{low:.3f} to {high:.3f}), {abs(gain) * 100:.1f} points {side} the strongest simple baseline ({found.baseline})."
     )
 
 
 def _tiles(found: Evaluation, manifest: Manifest, measurements: Mapping[str, Any]) -> list[tuple[str, str]]:
     tiles = []
-    for figure in dict.fromkeys([found.task.metric, "accuracy"]):
+    for figure in dict.fromkeys([found.task.metric, found.task.right_figure]):
         low, high = found.intervals[SHIPPED][figure]
         tiles.append((f"{name_of(figure)} (95 %: {low:.3f} to {high:.3f})", f"{found.figures[SHIPPED][figure]:.3f}"))
     low, high = (100 * end for end in found.intervals["gain"][found.task.metric])
@@ -179,19 +177,9 @@ def _labels(found: Evaluation, floor: float) -> tuple[str, str]:
     )
 
 
-def _confusion(found: Evaluation) -> tuple[str, str]:
-    rows = [[true, predicted, count, f"{share:.1%}"] for true, predicted, count, share in confused_pairs(found, _PAIRS)]
-    pairs = (
-        html_page.table(["true", "predicted as", "rows", "of the true label's rows"], rows) if rows else "No mistakes."
-    )
-    return (
-        html_page.heatmap(found.confusion, found.labels) + "<h3>Most confused pairs</h3>" + pairs,
-        "Colour is the share of the true label's test rows; a perfect model fills the diagonal only.",
-    )
-
-
 def _slices(found: Evaluation) -> tuple[str, str]:
-    figures = list(dict.fromkeys(["accuracy", found.task.metric]))
+    right = found.task.right_figure
+    figures = list(dict.fromkeys([right, found.task.metric]))
     rows = []
     for part in found.slices:
         cells = []
@@ -201,35 +189,18 @@ def _slices(found: Evaluation) -> tuple[str, str]:
         rows.append([part["slice"], part["value"], part["rows"], *cells, part["mark"]])
     names = [f"{part['slice']}: {part['value']}" for part in found.slices]
     marked = [name for name, part in zip(names, found.slices, strict=True) if part["mark"]]
-    accuracies = [part["figures"]["accuracy"] for part in found.slices]
-    ends = [part["intervals"]["accuracy"] for part in found.slices]
+    shares = [part["figures"][right] for part in found.slices]
+    ends = [part["intervals"][right] for part in found.slices]
     drawn = html_page.intervals(
-        names, accuracies, ends, "accuracy, with 95 % interval", marked, found.figures[SHIPPED]["accuracy"]
+        names, shares, ends, f"{name_of(right)}, with 95 % interval", marked, found.figures[SHIPPED][right]
     )
     header = ["slice", "value", "rows", *(f"{name_of(figure)} (95 %)" for figure in figures), ""]
     note = (
-        "The shipped model on parts of the test rows; the dashed line is all rows. Marked: the worst slice, and those whose "
-        "interval ends under the accuracy of all rows. Compare macro-F1 between slices of like size only: it falls with "
+        f"The shipped model on parts of the test rows; the dashed line is all rows. Marked: the worst slice, and those whose "
+        f"interval ends under the {name_of(right)} of all rows. Compare macro-F1 between slices of like size only: it falls with "
         "the number of rows per label."
     )
     return drawn + html_page.table(header, rows, ["warn"] * len(rows)), note
-
-
-def _calibration(found: Evaluation) -> tuple[str, str]:
-    series = {}
-    for name in (SHIPPED, TRAINED):
-        bins = plots.calibration(found.targets, found.choices[name], found.probabilities[name])
-        drawn = [b for b in bins if b[2] >= _ROWS_PER_POINT]
-        series[name] = [b[0] for b in drawn], [b[1] for b in drawn]
-    shipped = plots.calibration(found.targets, found.choices[SHIPPED], found.probabilities[SHIPPED])
-    rows = [[f"{confidence:.3f}", f"{accuracy:.3f}", count] for confidence, accuracy, count in shipped]
-    table = html_page.table(["mean confidence", "share answered right", "rows"], rows)
-    return (
-        html_page.lines(series, "confidence of the answer", "share answered right", diagonal=True)
-        + html_page.details("the shipped model's bins", table),
-        "On the dashed line, a confidence of 0.8 is right 8 times in 10; under it the model is too sure of "
-        f"itself. Bins of fewer than {_ROWS_PER_POINT} rows are not drawn.",
-    )
 
 
 def _mistakes(found: Evaluation) -> tuple[str, str]:
@@ -246,11 +217,11 @@ def _mistakes(found: Evaluation) -> tuple[str, str]:
     )
 
 
-def _curves(curves: Mapping[str, Sequence[float]], metric: str) -> str:
+def _curves(curves: Mapping[str, Sequence[float]], task: Task) -> str:
     """Loss, and quality on the validation rows, over the training steps."""
     plots_of = {
         "loss": ("train_loss", "validation_loss"),
-        "on the validation rows": (f"validation_{metric}", "validation_accuracy"),
+        "on the validation rows": (f"validation_{task.metric}", f"validation_{task.right_figure}"),
     }
     drawn = []
     for title, wanted in plots_of.items():

@@ -32,8 +32,7 @@ def named_slices(
 def score_slices(
     task: Task,
     targets: np.ndarray,
-    chosen: np.ndarray,
-    labels: Sequence[str],
+    answers: np.ndarray,
     slices: Sequence[tuple[str, str, np.ndarray]],
     *,
     samples: int,
@@ -43,31 +42,31 @@ def score_slices(
     """Each slice with its rows, figures, their intervals and a mark.
 
     Gives {slice, value, rows, figures: {figure: number}, intervals: {figure: (low, high)}, mark}. The mark is `worst` on the
-    slice with the lowest accuracy, and `below the whole` where the interval of the accuracy ends under the accuracy of
-    all rows. Accuracy decides, not the metric: macro-F1 over many labels falls with the number of rows alone. A slice
-    of under `min_rows` rows, or of all rows, gets no mark.
+    slice with the lowest share of right answers, and `below the whole` where its interval ends under the share of all rows.
+    That share decides, not the metric: macro-F1 over many labels falls with the number of rows alone. A slice of under
+    `min_rows` rows, or of all rows, gets no mark.
     """
-    whole = float((targets == chosen).mean())
+    whole, share = float(task.right(targets, answers).mean()), task.right_figure
     scored: list[dict[str, Any]] = []
     for what, value, member in slices:
-        part = {"shipped": chosen[member]}
-        once = task.resampled(targets[member], chosen[member], len(labels), np.arange(member.sum())[None, :])
-        found = resample(task, targets[member], part, len(labels), samples, seed)["shipped"]
+        counts = task.counts(targets[member], answers[member])
+        once = task.figures(counts.sum(axis=0))
+        found = resample(task, {"shipped": counts}, samples, seed)["shipped"]
         scored.append(
             {
                 "slice": what,
                 "value": value,
                 "rows": int(member.sum()),
-                "figures": {figure: round(float(number[0]), 6) for figure, number in once.items()},
+                "figures": {figure: round(float(number), 6) for figure, number in once.items()},
                 "intervals": intervals(found),
                 "mark": "",
             }
         )
     judged = [entry for entry in scored if min_rows <= entry["rows"] < len(targets)]
-    worst = min(judged, key=lambda entry: entry["figures"]["accuracy"], default=None)
+    worst = min(judged, key=lambda entry: entry["figures"][share], default=None)
     for entry in judged:
-        marks = [WORST] if entry is worst and entry["figures"]["accuracy"] < whole else []
-        marks += [BELOW] if entry["intervals"]["accuracy"][1] < whole else []
+        marks = [WORST] if entry is worst and entry["figures"][share] < whole else []
+        marks += [BELOW] if entry["intervals"][share][1] < whole else []
         entry["mark"] = ", ".join(marks)
     return scored
 

@@ -13,7 +13,7 @@ from components.evaluate.slices import named_slices
 from fineline.artifacts import folders
 from fineline.artifacts.folders import Manifest
 from fineline.bundles.bundle import TOKENIZER, open_bundle
-from fineline.bundles.bundle import probabilities as bundle_probabilities
+from fineline.bundles.bundle import answers as bundle_answers
 from fineline.process.errors import UsageError
 from fineline.rows.dataset import chosen_columns, read_splits, write_rows
 from fineline.tasks import get_task
@@ -104,12 +104,12 @@ def _evaluate(params: Params, bundle: Any, model: Path, config: Mapping[str, Any
     columns = chosen_columns(test, params.slice_columns, task, "evaluate.slice_columns")
     slices = named_slices(test, columns, params.max_slice_values, tokens, bundle.config["max_length"])
     logits = trained_logits(model, task, labels, config["max_length"], texts, params.batch_size)
-    probabilities = {
-        SHIPPED: bundle_probabilities(bundle, texts, params.batch_size, what="shipped model"),
-        TRAINED: task.probabilities(logits, 1.0),
+    answers = {
+        SHIPPED: bundle_answers(bundle, texts, params.batch_size, what="shipped model"),
+        TRAINED: task.answers(logits, {**bundle.calibration, "temperature": 1.0}),
         **task.baselines(train["text"].tolist(), task.targets(train, labels), texts, len(labels), params.seed),
     }
-    return evaluation(params, task, labels, test, len(train), probabilities, slices)
+    return evaluation(params, task, labels, test, len(train), answers, slices)
 
 
 def _schema(rows: "pd.DataFrame") -> Any:
@@ -160,4 +160,5 @@ def _log_files(run_id: str, report: Path) -> None:
         "slices": "plots/slices.csv",
         "predictions": "predictions.parquet",
     }
-    log_files(run_id, [(f"evaluate/{folder}", report / name) for folder, name in names.items()])
+    there = {folder: report / name for folder, name in names.items() if (report / name).is_file()}
+    log_files(run_id, [(f"evaluate/{folder}", path) for folder, path in there.items()])

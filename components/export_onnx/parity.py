@@ -10,6 +10,7 @@ from fineline.bundles.bundle import Bundle
 from fineline.bundles.bundle import run as run_batch
 from fineline.process.errors import DataRejected
 from fineline.tasks import Task
+from fineline.tasks.parts import UNCALIBRATED
 
 _BATCH = 16
 _CUTS = 32
@@ -79,7 +80,7 @@ def compare(task: Task, expected: Any, found: Any) -> dict[str, Any]:
     for way, a, b in (("alone", expected[1], found[1]), ("padded", expected[2], found[2])):
         difference = float(np.abs(a.astype(np.float64) - b).max())
         result["max_difference"] = max(result["max_difference"], difference if math.isfinite(difference) else math.inf)
-        choices = [task.choices(task.probabilities(logits, 1.0)) for logits in (a, b)]
+        choices = [task.choices(task.answers(logits, UNCALIBRATED)) for logits in (a, b)]
         result["predictions_changed"][way] = int((choices[0] != choices[1]).reshape(len(a), -1).any(axis=1).sum())
     return result
 

@@ -15,6 +15,7 @@ from fineline.pretrained.models import model_folder
 from fineline.process.errors import GateRejected, UsageError
 from fineline.rows.dataset import read_splits
 from fineline.tasks import Task, get_task
+from fineline.tasks.parts import UNCALIBRATED
 from fineline.tracking.journal import go_on
 
 _DIGITS = 7  # of differences of logits; fp32 carries no more
@@ -85,12 +86,11 @@ def _description(config: Mapping[str, Any], inputs: Sequence[str], pad_token_id:
         "task": config["task"],
         "labels": config["labels"],
         "max_length": config["max_length"],
-        "temperature": 1.0,
+        **UNCALIBRATED,
         "precision": "fp32",
         "inputs": inputs,
         "pad_token_id": pad_token_id,
         "windowing": None,
-        "thresholds": None,
     }
 
 

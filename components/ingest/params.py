@@ -73,6 +73,13 @@ class Params(StepParams):
         "model reads a text of 1 MB; such a cell is a file that slipped in or a lost quote.",
     )
 
+    label_delimiter: Mark = Field(
+        "|",
+        min_length=1,
+        description="What separates the labels in a cell of delimited text, one character, for tasks whose rows have several; a "
+        "JSON list is read too.",
+        json_schema_extra={"recorded": "if given"},
+    )
     max_label_characters: int = Field(
         100,
         ge=1,

@@ -37,9 +37,11 @@ def typed_row(
         raise ValueError(f"no {columns['text']}")
     raw = {name: record.values.get(columns[name]) for name in task.columns}
     raw = {name: value if isinstance(value, list | dict) else cell(columns[name]) for name, value in raw.items()}
-    row = {"text": text, **task.parse(raw)}
+    row = {"text": text, **task.parse(raw, params.label_delimiter)}
     for field in task.fields():
-        if isinstance(name := row[field.name], str) and len(name) > params.max_label_characters:
+        value = row[field.name]
+        names = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+        if len(name := max(names, key=len, default="")) > params.max_label_characters:
             raise ValueError(
                 f"the {field.name} has {len(name):,} characters, {params.max_label_characters:,} are allowed "
                 f"(ingest.max_label_characters): {name[:40]!r}..."

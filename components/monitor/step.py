@@ -103,9 +103,9 @@ def _compared(params: Params, bundle: Path, kept: Features, found: Recent, conte
         }
         for token, p, difference in findings.tokens[:30]
     ]
+    bags = [[opened.task.named(line) for line in part.rows["label"]] for part in (kept, now)]
     content["labels"] = {
-        label: [round(float((part.rows["label"] == label).mean()), 6) for part in (kept, now)]
-        for label in opened.labels
+        label: [round(float(np.mean([label in bag for bag in of])), 6) for of in bags] for label in opened.labels
     }
     order = np.argsort(-findings.unlike, kind="stable")[:10]
     return page.render(content, kept, now, [texts[i] for i in order])

@@ -8,21 +8,22 @@ import numpy as np
 from scipy.stats import binom, norm
 
 from components.promote.params import Params
-from components.promote.parts import Slice, among, parts
+from components.promote.parts import Slice, among, parts, parts_of_labels
 from components.promote.statistics import accuracy_bound, exchanged, mcnemar
 from fineline.bundles.bundle import Bundle, logits, model_files
 from fineline.process.errors import UsageError
+from fineline.statistics.bootstrap import draws, weights
 from fineline.tasks import Task
 
 MODELS = ("champion", "challenger")
 OLD = "older"
 SMALLER_IS_BETTER = ("log_loss", "ece")
 
-_DRAWS_AT_ONCE = 2_000_000  # about 100 MB while they are counted
+_COINS_AT_ONCE = 2_000_000  # about 50 MB while they are counted
 _EXCHANGES = 10_000
 _WARM_UP = 10
 
-Probabilities = Mapping[str, np.ndarray]
+Answers = Mapping[str, np.ndarray]
 
 
 def compare(
@@ -31,32 +32,38 @@ def compare(
     task: Task,
     labels: Sequence[str],
     targets: np.ndarray,
-    probabilities: Probabilities,
+    answers: Answers,
     slices: Sequence[Slice] = (),
     old: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Everything that is said about champion and challenger on rows with these `targets`, int64 (n,), as plain JSON values.
+    """Everything that is said about champion and challenger on rows with these `targets`, as plain JSON values.
 
-    `probabilities` are float64 (n, k) by model; `level` is that of the question (budget.ask). Gives `rows`; `gained` and
-    `lost` (right by the challenger or the champion only); `superior`: {metric, p, threshold} of the first of `metrics`, where
+    `answers` are those of the task, by model; `level` is that of the question (budget.ask). Gives `rows`; `gained` and
+    `lost` (right by the challenger or the champion only); `superior`: {metric, exact, p, threshold} of the first figure, where
     threshold is the least gain that is significant at `level`; `figures` as `figures` gives them; `parts`: labels and
     slices as `parts.parts` gives them; `forgetting`: the same of the rows `old`, bool (n,), which are a slice of their own too.
     """
     if old is not None:
         slices = [*slices, ("test rows", OLD, old)]
-    right = {name: task.choices(probabilities[name]) == targets for name in MODELS}
+    right = {name: task.right(targets, answers[name]) for name in MODELS}
     gained, lost = _changed(right)
-    found = figures(params, of_margins(params, level), task, labels, targets, probabilities)
+    of_labels = parts_of_labels(task, labels, targets, answers)
+    found = figures(params, of_margins(params, level), task, labels, targets, answers)
     return {
         "rows": len(targets),
         "gained": gained,
         "lost": lost,
         "discordant": (gained + lost) / len(targets),
-        "superior": _superior(params, level, task, labels, targets, probabilities, found),
+        "superior": _superior(params, level, task, targets, answers, found),
         "figures": found,
-        "parts": parts(params, labels, targets, right, slices),
-        "forgetting": [] if old is None else parts(params, labels, *among(old, targets, right, slices)),
+        "parts": parts(params, of_labels, right, slices),
+        "forgetting": [] if old is None else parts(params, *among(old, of_labels, right, slices)),
     }
+
+
+def metrics_of(params: Params, task: Task) -> list[str]:
+    """The figures that are compared."""
+    return params.metrics or list(dict.fromkeys([task.right_figure, task.metric]))
 
 
 def of_margins(params: Params, level: float) -> float:
@@ -97,28 +104,28 @@ def figures(
     task: Task,
     labels: Sequence[str],
     targets: np.ndarray,
-    probabilities: Probabilities,
+    answers: Answers,
 ) -> dict[str, dict[str, float]]:
-    """metric -> {champion, challenger, gain, low, high, floor, error} for each of `params.metrics`.
+    """metric -> {champion, challenger, gain, low, high, floor, error} for each of `metrics_of`.
 
     `gain` is positive when the challenger is better, `low` and `high` are its one-sided bounds at alpha, `floor` its lower
-    bound at `level`, `error` its standard error. Accuracy has Tango's (1998) bounds and the error of a paired
-    share. Any other figure has the error over paired bootstrap samples of rows (Efron and Tibshirani 1993, ch. 13) and normal
+    bound at `level`, `error` its standard error. The share of right answers has Tango's (1998) bounds and the error of a
+    paired share. Any other figure has the error over paired bootstrap samples (Efron and Tibshirani 1993, ch. 13) and normal
     bounds: percentiles are too narrow for macro-F1 with few rows of a label, and have no ends at a level of 1 in 10,000.
     """
-    found = {name: task.metrics(targets, probabilities[name], labels) for name in MODELS}
-    if unknown := [metric for metric in params.metrics if metric not in found["champion"]]:
+    found = {name: task.metrics(targets, answers[name], labels) for name in MODELS}
+    if unknown := [metric for metric in metrics_of(params, task) if metric not in found["champion"]]:
         raise UsageError(
             f"promote.metrics: the task has no {', '.join(unknown)}", f"it has {', '.join(found['champion'])}"
         )
-    samples = _resampled(params, task, labels, targets, probabilities)
+    samples = _resampled(params, task, labels, targets, answers)
     rows = len(targets)
-    gained, lost = _changed({name: task.choices(probabilities[name]) == targets for name in MODELS})
+    gained, lost = _changed({name: task.right(targets, answers[name]) for name in MODELS})
     result = {}
-    for metric in params.metrics:
+    for metric in metrics_of(params, task):
         sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
         gain = sign * (found["challenger"][metric] - found["champion"][metric])
-        if metric == "accuracy":
+        if metric == task.right_figure:
             error = np.sqrt(max(rows * (gained + lost) - (gained - lost) ** 2, 0)) / rows**1.5
             low, floor = (accuracy_bound(gained, lost, rows, at) for at in (params.alpha, level))
             high = -accuracy_bound(lost, gained, rows, params.alpha)
@@ -136,31 +143,29 @@ def _superior(
     params: Params,
     level: float,
     task: Task,
-    labels: Sequence[str],
     targets: np.ndarray,
-    probabilities: Probabilities,
+    answers: Answers,
     found: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """{metric, p, threshold} of the first metric: McNemar's exact test for accuracy, the exchange of the paired answers for a
-    figure that `task.resampled` gives, else the normal bound of its gain."""
-    metric = params.metrics[0]
+    """{metric, exact, p, threshold} of the first metric: McNemar's exact test for the share of right answers, the exchange of the
+    paired answers for a figure that `task.figures` gives, else the normal bound of its gain."""
+    metric = metrics_of(params, task)[0]
     gain, error = found[metric]["gain"], found[metric]["error"]
-    chosen = {name: task.choices(probabilities[name]) for name in MODELS}
-    if metric == "accuracy":
-        gained, lost = _changed({name: chosen[name] == targets for name in MODELS})
+    if metric == task.right_figure:
+        gained, lost = _changed({name: task.right(targets, answers[name]) for name in MODELS})
         differing = gained + lost
         least = int(binom.isf(level, differing, 0.5)) + 1
         threshold = min((2 * least - differing) / len(targets), 1.0)
-        return {"metric": metric, "p": mcnemar(gained, lost), "threshold": threshold}
-    differences = _exchanges(params, task, len(labels), targets, chosen, metric)
+        return {"metric": metric, "exact": True, "p": mcnemar(gained, lost), "threshold": threshold}
+    differences = _exchanges(params, task, targets, answers, metric)
     if differences is None:
         p = float(norm.sf(gain / error)) if error else float(gain <= 0)
-        return {"metric": metric, "p": p, "threshold": float(norm.isf(level) * error)}
+        return {"metric": metric, "exact": False, "p": p, "threshold": float(norm.isf(level) * error)}
     if level * len(differences) >= 10:
         threshold = float(np.quantile(differences, 1 - level))
     else:
         threshold = float(np.sqrt(-2 * np.log(level) * np.mean(np.square(differences))))
-    return {"metric": metric, "p": exchanged(differences, gain), "threshold": threshold}
+    return {"metric": metric, "exact": False, "p": exchanged(differences, gain), "threshold": threshold}
 
 
 def _changed(right: Mapping[str, np.ndarray]) -> tuple[int, int]:
@@ -169,50 +174,43 @@ def _changed(right: Mapping[str, np.ndarray]) -> tuple[int, int]:
     return int(gained.sum()), int(lost.sum())
 
 
-def _exchanges(
-    params: Params, task: Task, classes: int, targets: np.ndarray, chosen: Mapping[str, np.ndarray], metric: str
-) -> np.ndarray | None:
+def _exchanges(params: Params, task: Task, targets: np.ndarray, answers: Answers, metric: str) -> np.ndarray | None:
     """The gains in `metric` when the models' answers change places on random rows, float64 (10,000,); None for a figure that
-    `task.resampled` does not give."""
+    `task.figures` does not give."""
     generator = np.random.default_rng(params.seed)
     rows = len(targets)
-    both = np.concatenate([chosen[name] for name in MODELS])
-    twice = np.concatenate([targets, targets])
-    own = np.arange(rows)
+    counts = [task.counts(targets, answers[name]) for name in MODELS]
+    if metric not in task.figures(counts[0].sum(axis=0)):
+        return None
     gains: list[np.ndarray] = []
-    at_once = max(1, min(_EXCHANGES, _DRAWS_AT_ONCE // rows))
+    at_once = max(1, min(_EXCHANGES, _COINS_AT_ONCE // rows))
     for start in range(0, _EXCHANGES, at_once):
-        swapped = generator.integers(0, 2, size=(min(at_once, _EXCHANGES - start), rows))
-        first, second = (task.resampled(twice, both, classes, own + rows * of) for of in (swapped, 1 - swapped))
-        if metric not in first:
-            return None
-        gains.append(second[metric] - first[metric])
+        swapped = generator.integers(0, 2, size=(min(at_once, _EXCHANGES - start), rows)).astype(np.float64)
+        first, second = (
+            task.figures((1 - coins) @ counts[0] + coins @ counts[1])[metric] for coins in (swapped, 1 - swapped)
+        )
+        gains.append(second - first)
     return np.concatenate(gains)
 
 
 def _resampled(
-    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, probabilities: Probabilities
+    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, answers: Answers
 ) -> dict[str, dict[str, np.ndarray]]:
-    """model -> metric (but accuracy) -> float64 (samples,): paired bootstrap over rows, the same draws for both models.
+    """model -> metric (but the share of right answers) -> float64 (samples,): paired bootstrap over rows, both on the same draws.
 
     Rows are drawn whatever their label (no strata): the shares of the labels are as random in the test set as they are in
     what will be asked (Efron and Tibshirani 1993, ch. 13).
     """
-    generator = np.random.default_rng(params.seed)
-    rows = len(targets)
-    drawn = [metric for metric in params.metrics if metric != "accuracy"]
-    at_once = max(1, min(params.bootstrap, _DRAWS_AT_ONCE // rows))
-    chosen = {name: task.choices(probabilities[name]) for name in MODELS}
-    parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in MODELS}
-    for start in range(0, params.bootstrap if drawn else 0, at_once):
-        draws = generator.integers(0, rows, size=(min(at_once, params.bootstrap - start), rows))
+    drawn = [metric for metric in metrics_of(params, task) if metric != task.right_figure]
+    counts = {name: task.counts(targets, answers[name]) for name in MODELS}
+    found: dict[str, dict[str, list[np.ndarray]]] = {name: {metric: [] for metric in drawn} for name in MODELS}
+    for samples in draws(len(targets), params.bootstrap, params.seed) if drawn else ():
+        weight = weights(samples)
         for name in MODELS:
-            found = task.resampled(targets, chosen[name], len(labels), draws)
-            if rest := [metric for metric in drawn if metric not in found]:
-                each = [task.metrics(targets[draw], probabilities[name][draw], labels) for draw in draws]
-                found = {**found, **{metric: np.array([figures[metric] for figures in each]) for metric in rest}}
-            parts[name].append(found)
-    return {
-        name: {metric: np.concatenate([part[metric] for part in found]) for metric in drawn}
-        for name, found in parts.items()
-    }
+            figures = task.figures(weight @ counts[name])
+            if rest := [metric for metric in drawn if metric not in figures]:
+                each = [task.metrics(targets[draw], answers[name][draw], labels) for draw in samples]
+                figures = {**figures, **{metric: np.array([one[metric] for one in each]) for metric in rest}}
+            for metric in drawn:
+                found[name][metric].append(figures[metric])
+    return {name: {metric: np.concatenate(part) for metric, part in of.items()} for name, of in found.items()}

@@ -1,6 +1,6 @@
 """Labels that changed between two models: which are the same question, and what became of the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 from fineline.process.errors import UsageError
 
 Renamed = Mapping[str, str | None]
+Bag = Collection[str]
+"""The labels of one row."""
 
 
 def read_map(location: str) -> dict[str, str | None]:
@@ -60,44 +62,19 @@ def shared(renamed: Renamed, champion: Sequence[str], challenger: Sequence[str])
     return sorted(filter(None, known[0] & known[1]))
 
 
-def answers(probability: np.ndarray, labels: Sequence[str], renamed: Renamed) -> np.ndarray:
-    """The present name of the label that a model gives each row, object (n,); probabilities of merged labels are added up."""
-    names = [present(renamed, label) for label in labels]
-    distinct = sorted(set(names))
-    merged = np.stack([_sum_of(probability, names, name) for name in distinct], axis=1)
-    return np.array(distinct, dtype=object)[merged.argmax(axis=1)]
-
-
-def on_shared(
-    probability: np.ndarray, labels: Sequence[str], renamed: Renamed, kept: Sequence[str], targets: np.ndarray
-) -> np.ndarray:
-    """Probabilities over the `kept` labels, float64 (n, k), of rows with these `targets` (their indices in `kept`).
-
-    An answer outside of `kept` is wrong on these rows, and counts as wrong: its probability goes to the label after the
-    right one. (As a class of its own it would lower macro-F1 by far more than a wrong answer does.)
-    """
-    names = [present(renamed, label) for label in labels]
-    result = np.stack([_sum_of(probability, names, name) for name in kept], axis=1)
-    outside = np.array([answer not in kept for answer in answers(probability, labels, renamed)], dtype=bool)
-    wrong = (targets + 1) % len(kept)
-    result[outside, wrong[outside]] += 1.0 - result[outside].sum(axis=1)
-    return result
-
-
 def changed(
-    rows: Sequence[str],
-    given: Mapping[str, np.ndarray],
+    rows: Sequence[Bag],
+    given: Mapping[str, Sequence[Bag]],
     renamed: Renamed,
     champion: Sequence[str],
     challenger: Sequence[str],
 ) -> list[dict[str, Any]]:
     """What became of each label that is not simply shared: {label, what, now, rows, champion, challenger}.
 
-    `rows` are the labels of all test rows as they were written, `given` the present names that each model answers.
+    `rows` are the labels of each test row as they were written, `given` the present names that each model answers.
     `champion` and `challenger` are recalls on the label's rows, None where the model cannot give it or there is no row.
     """
-    written = np.array(rows, dtype=object)
-    right = np.array([present(renamed, label) for label in rows], dtype=object)
+    right = [{present(renamed, label) for label in bag} for bag in rows]
     names = {label: present(renamed, label) for label in {*champion, *challenger}}
     known = {"champion": [names[label] for label in champion], "challenger": [names[label] for label in challenger]}
     report = []
@@ -105,22 +82,23 @@ def changed(
         if label not in champion and new in known["champion"]:  # the new name of a label that is listed by its old one
             continue
         if new not in known["challenger"]:
-            what, member = "removed", written == label
+            what, member = "removed", _holding(rows, label)
         elif new not in known["champion"]:
-            what, member = "added", right == new
+            what, member = "added", _holding(right, new)
         elif known["champion"].count(new) > 1:
-            what, member = "merged", written == label
+            what, member = "merged", _holding(rows, label)
         elif new != label:
-            what, member = "renamed", right == new
+            what, member = "renamed", _holding(right, new)
         else:
             continue
         recalls = {
-            name: float((given[name][member] == new).mean()) if member.any() and new in of else None
+            name: float(_holding(given[name], new)[member].mean()) if member.any() and new in of else None
             for name, of in known.items()
         }
         report.append({"label": label, "what": what, "now": new, "rows": int(member.sum()), **recalls})
     return report
 
 
-def _sum_of(probability: np.ndarray, names: Sequence[str], name: str) -> np.ndarray:
-    return probability[:, [name == of for of in names]].sum(axis=1)
+def _holding(rows: Sequence[Bag], label: str) -> np.ndarray:
+    """Which rows have the label, bool (n,)."""
+    return np.array([label in bag for bag in rows], dtype=bool)

@@ -13,12 +13,13 @@ from components.promote.params import Params
 from components.promote.parts import slices_of
 from components.promote.test_set import JOINED
 from components.promote.verdict import HOLD, judge
-from fineline.bundles.bundle import Bundle, probabilities
+from fineline.bundles.bundle import Bundle, answers
 from fineline.process.errors import UsageError
 from fineline.registry.test_set import RETIRED
 from fineline.registry.training_rows import text_hashes
 from fineline.rows.dataset import chosen_columns
 from fineline.tasks import Task
+from fineline.tasks.parts import bags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def meet(
     kept = ~np.logical_or.reduce([mask for mask in known.values() if mask is not None] or [np.zeros(len(rows), bool)])
     told = _told(params, bundles, rows[kept].reset_index(drop=True))
     meeting: dict[str, Any] = {
-        "answers": _answers(told),
+        "answers": _answers(told, challenger.task),
         "counts": {
             "test_set": len(rows),
             "seen": int((~kept).sum()),
@@ -89,11 +90,18 @@ def meet(
         },
         "seen": {name: None if mask is None else int(mask.sum()) for name, mask in known.items()},
         "shared": told.shared,
-        "changed_labels": labels.changed(told.written, told.answered, told.renamed, champion.labels, challenger.labels),
+        "changed_labels": labels.changed(
+            told.bags,
+            {name: [challenger.task.named(line) for line in told.answered[name]] for name in MODELS},
+            told.renamed,
+            champion.labels,
+            challenger.labels,
+        ),
     }
-    if len(told.shared) < 2 or not told.on_shared.any():
-        few = len(told.shared) < 2
-        reason = "the two models share fewer than two labels" if few else "no test row is left to compare on"
+    fewest = challenger.task.fewest
+    if len(told.shared) < fewest or not told.on_shared.any():
+        few = len(told.shared) < fewest
+        reason = f"the two models share fewer than {fewest} labels" if few else "no test row is left to compare on"
         return Meeting({"verdict": HOLD, "reason": reason, "rules": [], "more_rows": 0, "corrected": {}}, **meeting)
     found = _found(params, level, bundles, told, old[kept], since[kept], anchor)
     texts = told.rows["text"].tolist()
@@ -106,17 +114,17 @@ def meet(
 class _Told:
     """What both models, by name, answer on the n `rows` that neither has seen.
 
-    `given` are probabilities, float64 (n, labels of the model); `answered` the labels, objects (n,). `written` are the labels
-    that the rows have, `present` their names now, objects (n,), of which both models know the `shared` ones: those of the
-    rows `on_shared`, bool (n,).
+    `given` are answers; `answered` each in one line, with the labels' present names. `bags` are the labels that the rows have,
+    `renamed_rows` the rows with those called as now, of which both models know the `shared` ones: all those of the rows
+    `on_shared`, bool (n,).
     """
 
     rows: "pd.DataFrame"
     renamed: labels.Renamed
     given: dict[str, np.ndarray]
     answered: dict[str, np.ndarray]
-    written: list[str]
-    present: np.ndarray
+    bags: list[list[str]]
+    renamed_rows: "pd.DataFrame"
     shared: list[str]
     on_shared: np.ndarray
 
@@ -125,13 +133,23 @@ def _told(params: Params, bundles: Mapping[str, Bundle], rows: "pd.DataFrame") -
     champion, challenger = (bundles[name] for name in MODELS)
     renamed = labels.read_map(params.label_map)
     texts = rows["text"].tolist()
-    given = {name: probabilities(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
-    answered = {name: labels.answers(given[name], bundles[name].labels, renamed) for name in MODELS}
-    written = challenger.task.strata(rows).tolist()
-    present = np.array([labels.present(renamed, label) for label in written], dtype=object)
+    task = challenger.task
+    given = {name: answers(bundles[name], texts, params.batch_size, what=name) for name in MODELS}
+    answered = {name: task.given(given[name], _present(renamed, bundles[name].labels)) for name in MODELS}
+    written = task.labels_of(rows)
+    now = task.renamed(rows, {label: labels.present(renamed, label) for label in set(written)})
     shared = labels.shared(renamed, champion.labels, challenger.labels)
-    on_shared = np.array([label in shared for label in present], dtype=bool)
-    return _Told(rows, renamed, given, answered, written, present, shared, on_shared)
+    return _Told(rows, renamed, given, answered, bags(written, rows.index), now, shared, _all_in(task, now, shared))
+
+
+def _present(renamed: labels.Renamed, names: Sequence[str]) -> list[str]:
+    return [labels.present(renamed, label) for label in names]
+
+
+def _all_in(task: Task, rows: "pd.DataFrame", known: Sequence[str]) -> np.ndarray:
+    """Which rows have no label but those `known`, bool (n,)."""
+    labels_of = task.labels_of(rows)
+    return ~rows.index.isin(labels_of.index[~labels_of.isin(list(known))])
 
 
 def _found(
@@ -146,10 +164,10 @@ def _found(
     """What comparison.compare finds on the rows of shared labels, with the champion's figures `since` and the `anchor`'s."""
     task, shared, on_shared = bundles["challenger"].task, told.shared, told.on_shared
     compared = told.rows[on_shared].reset_index(drop=True)
-    index = {label: i for i, label in enumerate(shared)}
-    targets = np.array([index[label] for label in told.present[on_shared]], dtype=np.int64)
+    now = told.renamed_rows[on_shared].reset_index(drop=True)
+    targets = task.targets(now, shared)
     aligned = {
-        name: labels.on_shared(told.given[name][on_shared], bundles[name].labels, told.renamed, shared, targets)
+        name: task.aligned(told.given[name][on_shared], _present(told.renamed, bundles[name].labels), shared, targets)
         for name in MODELS
     }
     rows_as_split = compared.drop(columns=[JOINED, RETIRED])
@@ -162,18 +180,19 @@ def _found(
     found["since"] = _since(params, task, shared, targets[fresh], aligned["champion"][fresh])
     if anchor:
         challenger = aligned["challenger"]
-        found["anchor"] = _anchored(params, level.now, anchor, compared, told.renamed, shared, targets, challenger)
+        found["anchor"] = _anchored(params, level.now, anchor, now, told.renamed, shared, challenger)
     return found
 
 
 def _since(
-    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, probability: np.ndarray
+    params: Params, task: Task, labels: Sequence[str], targets: np.ndarray, answered: np.ndarray
 ) -> dict[str, float]:
     """{rows, metric: value} of the champion on the rows that joined since; {} when there are fewer than `min_rows`."""
     if len(targets) < params.min_rows:
         return {}
-    figures = task.metrics(targets, probability, labels)
-    return {"rows": len(targets), **{metric: round(figures[metric], 6) for metric in params.metrics}}
+    figures = task.metrics(targets, answered, labels)
+    compared = comparison.metrics_of(params, task)
+    return {"rows": len(targets), **{metric: round(figures[metric], 6) for metric in compared}}
 
 
 def _anchored(
@@ -183,31 +202,28 @@ def _anchored(
     rows: "pd.DataFrame",
     renamed: labels.Renamed,
     shared: Sequence[str],
-    targets: np.ndarray,
     challenger: np.ndarray,
 ) -> dict[str, Any]:
-    """{version, rows, figures, why} of the challenger against the anchor, on the compared rows that the anchor has not seen and
-    whose label it can give; without figures, `why` says what is missing."""
+    """{version, rows, figures, why} of the challenger against the anchor, on the compared rows (labels as now) that it has
+    not seen and whose labels it can give; without figures, `why` says what is missing."""
     if anchor.bundle is None:
         return {"version": anchor.version, "rows": 0, "figures": {}, "why": anchor.missing}
     known = labels.shared(renamed, shared, anchor.bundle.labels)
     masked = _seen(rows, anchor.seen)
-    kept = np.isin(np.array(shared, dtype=object)[targets], known) & ~(
-        np.zeros(len(rows), bool) if masked is None else masked
-    )
-    if len(known) < 2 or kept.sum() < params.min_rows:
+    task = anchor.bundle.task
+    kept = _all_in(task, rows, known) & ~(np.zeros(len(rows), bool) if masked is None else masked)
+    if len(known) < task.fewest or kept.sum() < params.min_rows:
         why = f"only {int(kept.sum())} rows can be compared with it"
         return {"version": anchor.version, "rows": int(kept.sum()), "figures": {}, "why": why}
-    index = {label: i for i, label in enumerate(known)}
-    own = np.array([index[shared[target]] for target in targets[kept]], dtype=np.int64)
+    own = task.targets(rows[kept], known)
     texts = rows["text"][kept].tolist()
-    given = probabilities(anchor.bundle, texts, params.batch_size, what="anchor")
+    given = answers(anchor.bundle, texts, params.batch_size, what="anchor")
     pair = {
-        "champion": labels.on_shared(given, anchor.bundle.labels, renamed, known, own),
-        "challenger": labels.on_shared(challenger[kept], shared, {}, known, own),
+        "champion": task.aligned(given, _present(renamed, anchor.bundle.labels), known, own),
+        "challenger": task.aligned(challenger[kept], shared, known, own),
     }
     at = comparison.of_margins(params, level)
-    figures = comparison.figures(params, at, anchor.bundle.task, known, own, pair)
+    figures = comparison.figures(params, at, task, known, own, pair)
     return {"version": anchor.version, "rows": int(kept.sum()), "figures": figures, "why": ""}
 
 
@@ -220,11 +236,12 @@ def _seen(rows: "pd.DataFrame", record: "pd.DataFrame | None") -> "np.ndarray | 
     return (rows["id"].astype(str).isin(set(record["id"])) | by_text).to_numpy()
 
 
-def _answers(told: _Told) -> "pd.DataFrame":
+def _answers(told: _Told, task: Task) -> "pd.DataFrame":
     """One row per test row that no model has seen: id, label (its present name), compared, and by model answer and score."""
     import pandas as pd
 
-    columns = {"id": told.rows["id"].astype(str), "label": told.present, "compared": told.on_shared}
+    present = task.written(told.renamed_rows)
+    columns = {"id": told.rows["id"].astype(str), "label": present, "compared": told.on_shared}
     for name in MODELS:
-        columns |= {name: told.answered[name], f"{name}_score": told.given[name].max(axis=1).round(6)}
+        columns |= {name: told.answered[name], f"{name}_score": task.confidence(told.given[name]).round(6)}
     return pd.DataFrame(columns)

@@ -25,10 +25,10 @@ class Params(StepParams):
         "faster model, or one with fresher data).",
     )
     metrics: list[str] = Field(
-        ["accuracy", "macro_f1"],
-        min_length=1,
-        description="Figures of the task that are compared over the whole test set. The first decides superiority (accuracy by "
-        "McNemar's exact test, any other by its bootstrap interval), all must stay inside metric_margin.",
+        default_factory=list,
+        description="Figures of the task that are compared over the whole test set; [] = the share of right answers and the "
+        "task's metric (single-label: accuracy and macro_f1). The first decides superiority (the share of right answers by "
+        "McNemar's exact test, any other by exchanging the paired answers), all must stay inside metric_margin.",
     )
     metric_margin: float = Field(
         0.01, gt=0, le=1, description="Largest loss in each of `metrics` that still counts as no worse, 0 to 1."

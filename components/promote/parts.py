@@ -8,6 +8,7 @@ import numpy as np
 from components.promote.params import Params
 from components.promote.statistics import accuracy_bound, loss_seen, worse_than
 from fineline.statistics.multiple_tests import holm
+from fineline.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 NO_WORSE, WORSE, UNKNOWN = "no worse", "worse", "unknown"
 
 Slice = tuple[str, str, np.ndarray]
+Label = tuple[str, np.ndarray, dict[str, np.ndarray]]
 
 
 def slices_of(rows: "pd.DataFrame", columns: Sequence[str], most: int) -> list[Slice]:
@@ -26,8 +28,19 @@ def slices_of(rows: "pd.DataFrame", columns: Sequence[str], most: int) -> list[S
     return found
 
 
+def parts_of_labels(
+    task: Task, labels: Sequence[str], targets: np.ndarray, answers: Mapping[str, np.ndarray]
+) -> list[Label]:
+    """(label, its rows, which of them each model answers with it), of every label."""
+    found = {name: task.parts(targets, of_model, labels) for name, of_model in answers.items()}
+    return [
+        (label, member, {name: of_model[i][2] for name, of_model in found.items()})
+        for i, (label, member, _) in enumerate(next(iter(found.values())))
+    ]
+
+
 def parts(
-    params: Params, labels: Sequence[str], targets: np.ndarray, right: Mapping[str, np.ndarray], slices: Sequence[Slice]
+    params: Params, labels: Sequence[Label], right: Mapping[str, np.ndarray], slices: Sequence[Slice]
 ) -> list[dict[str, Any]]:
     """One entry for each label and slice that has rows: what, name, rows, `of` (all rows), accuracy of `champion` and
     `challenger` (recall of a label), margin, low (lower bound of the gain at alpha), p that it is worse by more than the margin
@@ -36,21 +49,24 @@ def parts(
 
     worse: adjusted <= alpha. no worse: the lower bound of its gain at alpha is above minus the margin, each by itself, since
     all are claimed together (intersection-union, Berger 1982). unknown: neither is proven.
-    `right`, bool (n,) by model, says which rows it answers right.
+    `labels` are as `parts_of_labels` gives them; `right`, bool (n,) by model, says which rows it answers right.
     """
-    members = [("label", label, targets == i, params.label_margin) for i, label in enumerate(labels)]
-    members += [(what, value, member, params.slice_margin) for what, value, member in slices]
+    members = [("label", label, of, params.label_margin) for label, _rows, of in labels]
+    members += [
+        (what, value, {name: answered[member] for name, answered in right.items()}, params.slice_margin)
+        for what, value, member in slices
+    ]
     found: list[dict[str, Any]] = []
-    for what, name, member, margin in members:
-        if rows := int(member.sum()):
-            champion, challenger = right["champion"][member], right["challenger"][member]
+    for what, name, of, margin in members:
+        champion, challenger = of["champion"], of["challenger"]
+        if rows := len(champion):
             gained, lost = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
             found.append(
                 {
                     "what": what,
                     "name": name,
                     "rows": rows,
-                    "of": len(targets),
+                    "of": len(right["champion"]),
                     "champion": round(float(champion.mean()), 6),
                     "challenger": round(float(challenger.mean()), 6),
                     "margin": margin,
@@ -70,11 +86,14 @@ def parts(
 
 
 def among(
-    rows: np.ndarray, targets: np.ndarray, right: Mapping[str, np.ndarray], slices: Sequence[Slice]
-) -> tuple[np.ndarray, dict[str, np.ndarray], list[Slice]]:
-    """Targets, right answers and slices of the `rows`, bool (n,), alone: what `parts` takes."""
+    rows: np.ndarray, labels: Sequence[Label], right: Mapping[str, np.ndarray], slices: Sequence[Slice]
+) -> tuple[list[Label], dict[str, np.ndarray], list[Slice]]:
+    """Labels, right answers and slices of the `rows`, bool (n,), alone: what `parts` takes."""
     return (
-        targets[rows],
+        [
+            (label, member[rows[member]], {name: answered[rows[member]] for name, answered in of.items()})
+            for label, member, of in labels
+        ],
         {name: answers[rows] for name, answers in right.items()},
         [(what, value, member[rows]) for what, value, member in slices],
     )

@@ -78,7 +78,7 @@ def _superior(params: Params, level: float, found: Mapping[str, Any]) -> dict[st
     test, rows = found["superior"], found["rows"]
     metric, p = test["metric"], test["p"]
     figure = found["figures"][metric]
-    exact = metric == "accuracy"
+    exact = test["exact"]
     state = PASSED if p <= level else FAILED if figure["high"] < params.worthwhile_gain else OPEN
 
     def needs(at: float) -> float:

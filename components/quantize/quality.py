@@ -7,6 +7,7 @@ import numpy as np
 
 from components.quantize.params import Params
 from fineline.tasks import Task
+from fineline.tasks.parts import UNCALIBRATED
 
 _DIGITS = 6
 _EPSILON = 1e-9  # 0.9 - 0.8 is more than 0.1 in floating point
@@ -15,16 +16,18 @@ _EPSILON = 1e-9  # 0.9 - 0.8 is more than 0.1 in floating point
 def figures(
     task: Task, labels: Sequence[str], targets: np.ndarray, logits: np.ndarray, fp32: np.ndarray
 ) -> dict[str, Any]:
-    """Plain figures of a candidate with these logits (n, k) beside those of fp32, all at temperature 1.
+    """Plain figures of a candidate with these logits (n, k) beside those of fp32, all at temperature 1 and decided as is best
+    for fp32.
 
     Of logits that are not all finite, as overflow in fp16 makes them, only the number of such rows.
     """
     if broken := int((~np.isfinite(logits)).reshape(len(logits), -1).any(axis=1).sum()):
         return {"rows_not_finite": broken}
-    probability, reference = (task.probabilities(values, 1.0) for values in (logits, fp32))
-    chosen, before = task.choices(probability), task.choices(reference)
-    metrics, original = (task.metrics(targets, values, labels) for values in (probability, reference))
-    after, original_recall = (task.per_label(targets, values, labels) for values in (chosen, before))
+    decided = {**UNCALIBRATED, **task.decide(fp32, targets)}
+    both = [task.answers(values, decided) for values in (logits, fp32)]
+    chosen, before = (task.choices(answers) for answers in both)
+    metrics, original = (task.metrics(targets, answers, labels) for answers in both)
+    after, original_recall = (task.per_label(task.counts(targets, answers).sum(axis=0), labels) for answers in both)
     changed = int((chosen != before).reshape(len(chosen), -1).any(axis=1).sum())
     return {
         "metrics": {name: round(value, _DIGITS) for name, value in metrics.items()},

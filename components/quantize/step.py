@@ -18,6 +18,7 @@ from fineline.bundles.bundle import CONFIG, TOKENIZER, golden, model_files, open
 from fineline.process.errors import UsageError
 from fineline.rows.dataset import chosen_columns, read_splits
 from fineline.tasks import Task, get_task
+from fineline.tasks.parts import UNCALIBRATED, Calibration
 from fineline.tracking.journal import go_on
 
 if TYPE_CHECKING:
@@ -61,15 +62,18 @@ def run(*, params: Params, onnx: Path, splits: Path, bundle: Path) -> str:
         work = folder / "candidates"
         work.mkdir()
         choice = _choice(params, onnx, texts, targets, work)
-        temperature = _temperature(choice.chosen, targets) if params.calibrate else 1.0
-        calibrated = task.metrics(targets, task.probabilities(choice.chosen.logits, temperature), labels)
-        _ship(choice.chosen, temperature, params, folder)
+        outputs = choice.chosen.logits
+        fitted = {**UNCALIBRATED, **task.decide(outputs, targets)}
+        if params.calibrate:
+            fitted |= task.calibrate(outputs, targets)
+        calibrated = task.metrics(targets, task.answers(outputs, fitted), labels)
+        _ship(choice.chosen, fitted, params, folder)
         _write_reference(held_out, columns, folder)
         shutil.rmtree(work)
-        account = _account(choice, params, len(texts), temperature, calibrated)
+        account = _account(choice, params, len(texts), fitted, calibrated)
         folders.write_json(folder / "quantize.json", account)
         folders.write_json(folder / folders.MEASUREMENTS, _measurements(choice, params, len(texts)))
-        figures = _figures(choice, task, temperature)
+        figures = _figures(choice, task, fitted)
         _track(onnx, folder, figures, choice.times[choice.name])
         folders.write_manifest(
             folder,
@@ -148,20 +152,11 @@ def _held_out(params: Params, validation: "pd.DataFrame", test: "pd.DataFrame") 
     return rows.sample(params.reference_rows, random_state=_REFERENCE_SEED).sort_index()
 
 
-def _temperature(chosen: Candidate, targets: np.ndarray) -> float:
-    """The temperature of the validation rows; 1 when all are right, as the log-loss then falls without end."""
-    task = chosen.bundle.task
-    if np.array_equal(task.choices(task.probabilities(chosen.logits, 1.0)), targets):
-        return 1.0
-    return task.temperature(chosen.logits, targets)
-
-
-def _ship(chosen: Candidate, temperature: float, params: Params, folder: Path) -> None:
-    """Writes the bundle of the candidate into `folder`, with its temperature and its golden outputs."""
-    source, config = chosen.bundle.folder, dict(chosen.bundle.config)
+def _ship(chosen: Candidate, fitted: Calibration, params: Params, folder: Path) -> None:
+    """Writes the bundle of the candidate into `folder`, with what was fitted and its golden outputs."""
+    source, config = chosen.bundle.folder, {**chosen.bundle.config, **fitted}
     for path in [*model_files(source), source / TOKENIZER]:
         shutil.copyfile(path, folder / path.name)
-    config["temperature"] = temperature
     if config["precision"] != FP32:
         config["golden_tolerance"] = params.golden_tolerance
     folders.write_json(folder / CONFIG, config)
@@ -176,7 +171,7 @@ def _write_reference(rows: "pd.DataFrame", columns: Sequence[str], folder: Path)
 
 
 def _account(
-    choice: Choice, params: Params, rows: int, temperature: float, calibrated: Mapping[str, float]
+    choice: Choice, params: Params, rows: int, fitted: Calibration, calibrated: Mapping[str, float]
 ) -> dict[str, Any]:
     """quantize.json: what was tried, how good each is on the `rows` validation rows, and what was chosen why."""
     return {
@@ -186,7 +181,7 @@ def _account(
         "rows": rows,
         "candidates": {name: candidate.figures for name, candidate in choice.found.items()},
         "skipped": choice.skipped,
-        "temperature": temperature,
+        "temperature": fitted["temperature"],
         "calibrated": {figure: round(value, _DIGITS) for figure, value in calibrated.items()},
     }
 
@@ -204,7 +199,7 @@ def _measurements(choice: Choice, params: Params, texts: int) -> dict[str, Any]:
     }
 
 
-def _figures(choice: Choice, task: Task, temperature: float) -> dict[str, Any]:
+def _figures(choice: Choice, task: Task, fitted: Calibration) -> dict[str, Any]:
     """The main figures, for the manifest."""
     figures = choice.chosen.figures
     return {
@@ -215,7 +210,7 @@ def _figures(choice: Choice, task: Task, temperature: float) -> dict[str, Any]:
         task.metric: figures["metrics"][task.metric],
         "metric_drop": figures["metric_drop"],
         "changed_share": figures["changed_share"],
-        "temperature": temperature,
+        "temperature": fitted["temperature"],
     }
 
 

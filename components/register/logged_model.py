@@ -14,6 +14,7 @@ from fineline.artifacts.folders import EVENTS, Manifest
 from fineline.bundles.bundle import GOLDEN_TEXTS
 from fineline.process.errors import ResourceError
 from fineline.registry import model_versions
+from fineline.tasks import Task, get_task
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal, go_on
 
@@ -74,24 +75,24 @@ def log_bundle(server: Any, bundle: Path, made: Manifest, run_id: str) -> tuple[
             code_paths=[str(Path(fineline.__file__).parent)],
             pip_requirements=[f"{package}=={importlib.import_module(package).__version__}" for package in REQUIREMENTS],
             input_example=list(GOLDEN_TEXTS[1:3]),
-            signature=_signature(),
+            signature=_signature(get_task(made.task)),
         )
     return logged.model_uri, logged.model_id
 
 
-def _signature() -> Any:
-    """Texts in one column without a name, which is what a list is too; answers as pyfunc_model.Answer."""
+def _signature(task: Task) -> Any:
+    """Texts in one column without a name, which is what a list is too; answers with the task's fields."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Map, Object, Property
+    from mlflow.types.schema import Array, Map, Object, Property
 
-    answer = Object(
-        [
-            Property("label", DataType.string),
-            Property("score", DataType.double),
-            Property("probabilities", Map(DataType.double)),
-        ]
-    )
+    kinds: dict[Any, Any] = {
+        str: DataType.string,
+        float: DataType.double,
+        list[str]: Array(DataType.string),
+        dict[str, float]: Map(DataType.double),
+    }
+    answer = Object([Property(name, kinds[kind]) for name, kind in task.answer_fields.items()])
     return ModelSignature(inputs=Schema([ColSpec(DataType.string)]), outputs=Schema([ColSpec(answer)]))
 
 

@@ -24,10 +24,12 @@ def stratified(
     keys: Sequence[str],
     seed: int,
     fixed: "np.ndarray | None" = None,
+    of: "np.ndarray | None" = None,
 ) -> np.ndarray:
     """Split number of each row, int64 (n,), such that each split holds its share of every label as nearly as it can.
 
-    `groups` and `labels` are int64 (n,), numbered from 0; `shares` sum to 1; `keys` name the rows, or their
+    `groups` are int64 (n,), `labels` int64 (m,), both numbered from 0; `of`, int64 (m,), says which row each label is of (none: a
+    row has one label, the one at its place). `shares` sum to 1; `keys` name the rows, or their
     groups, the same in every dataset that they are part of; rows of groups in `fixed`, bool (n,), go to split 0.
 
     A group's key and `seed` say which split is its home, by a hash. The largest group first, then by that hash, each goes
@@ -38,8 +40,8 @@ def stratified(
     as there are splits, or more, gets at least one row in each. Rounding is the only deviation as long as enough groups
     are small.
     """
-    table = _count_table(groups, labels)
-    sizes = np.asarray(table.sum(axis=1)).ravel()
+    table = _count_table(groups, groups if of is None else groups[of], labels)
+    sizes = np.bincount(groups)
     label_rows = np.asarray(table.sum(axis=0)).ravel()
     wanted = np.outer(shares, label_rows)
     wanted_total = np.array(shares) * len(groups)
@@ -143,8 +145,9 @@ def _places(groups: np.ndarray, keys: Sequence[str], seed: int) -> np.ndarray:
     return numbers[first] / 2.0**64
 
 
-def _count_table(groups: np.ndarray, labels: np.ndarray) -> "csr_array":
-    """Rows of each label in each group."""
+def _count_table(groups: np.ndarray, of_labels: np.ndarray, labels: np.ndarray) -> "csr_array":
+    """Rows of each label in each of the `groups`; each of the `labels` is of a row in the group at its place in `of_labels`."""
     from scipy.sparse import coo_array
 
-    return coo_array((np.ones(len(groups), dtype=np.int64), (groups, labels))).tocsr()
+    shape = int(groups.max()) + 1, int(labels.max(initial=-1)) + 1
+    return coo_array((np.ones(len(labels), dtype=np.int64), (of_labels, labels)), shape=shape).tocsr()

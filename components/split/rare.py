@@ -7,7 +7,7 @@ import numpy as np
 
 
 def rare_labels(groups: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, dict[str, int]]:
-    """Labels whose rows, `labels` of objects (n,), lie in fewer than `splits` of the `groups`, int64 (n,)."""
+    """Labels, of objects (m,), whose rows lie in fewer than `splits` of the `groups`, int64 (m,) of the row that each is of."""
     return {label: _said(count) for label, count in _counts(groups, labels).items() if count["groups"] < splits}
 
 
@@ -30,10 +30,10 @@ def overdrawn(
     return {label: _said(counts[label]) for label in takers[fit:]}, fit
 
 
-def one_group_each(groups: np.ndarray, labels: np.ndarray, chosen: Collection[str]) -> np.ndarray:
-    """True for the rows of one group of each of the `chosen` labels, the largest; bool (n,)."""
+def one_group_each(groups: np.ndarray, labels: np.ndarray, chosen: Collection[str], of: np.ndarray) -> np.ndarray:
+    """True for the rows of one group of each of the `chosen` labels, the largest; bool (n,). `of` is the row of each label."""
     names, numbers = np.unique(labels, return_inverse=True)
-    (label, group), rows = np.unique(np.stack([numbers, groups]), axis=1, return_counts=True)
+    (label, group), rows = np.unique(np.stack([numbers, groups[of]]), axis=1, return_counts=True)
     order = np.lexsort([group, -rows, label])
     largest = group[order][np.unique(label[order], return_index=True)[1]]
     return np.isin(groups, largest[[name in chosen for name in names]])

@@ -24,15 +24,17 @@ def label_shares(parts: "Mapping[str, pd.DataFrame]", task: Task) -> dict[str, d
 
 
 def largest_deviation(
-    labels: np.ndarray, split: np.ndarray, shares: Sequence[float], names: Sequence[str], without: Collection[str]
+    strata: "pd.Series", split: np.ndarray, shares: Sequence[float], names: Sequence[str], without: Collection[str]
 ) -> dict[str, Any]:
     """The label and split whose share is farthest from the asked one, of all labels but those in `without`.
 
-    `labels`, objects, and `split`, int64, both (n,); `points` are percentage points, `rows` how many rows that is.
+    `strata` are the labels of rows by their number, `split` int64 (n,); `points` are percentage points, `rows` how
+    many rows that is.
     """
+    labels, of = strata.to_numpy(dtype=object), split[strata.index]
     worst: dict[str, Any] = {"label": "", "split": "", "asked": 0.0, "share": 0.0, "points": 0.0, "rows": 0.0}
     for label in sorted(set(labels) - set(without)):
-        inside = split[labels == label]
+        inside = of[labels == label]
         for number, (name, asked) in enumerate(zip(names, shares, strict=True)):
             share = float((inside == number).mean())
             points = round(100 * abs(share - asked), 4)

@@ -76,16 +76,17 @@ def divide(
         )
 
     groups = row_groups(rest, params.near_duplicate_threshold, params.use_group, fold)
-    labels = task.strata(rest).to_numpy(dtype=object)  # as dtype=str each would take the longest one's memory
+    strata = task.strata(rest).astype(object)  # as dtype=str each would take the longest one's memory
     rare: dict[str, dict[str, int]] = {}
     spread: dict[str, dict[str, int]] = {}
     takers = 0
     if params.mode == "time":
         split = by_time(groups, timestamps(rest), shares)
     else:
-        rare = rare_labels(groups, labels, len(shares))
-        spread, takers = overdrawn(groups, labels, shares, params.rare_take)
-        split = _stratify(groups, labels, shares, _keys(rest, params.use_group), rare, spread, params)
+        labels, of_labels = strata.to_numpy(), groups[strata.index]
+        rare = rare_labels(of_labels, labels, len(shares))
+        spread, takers = overdrawn(of_labels, labels, shares, params.rare_take)
+        split = _stratify(groups, strata, shares, _keys(rest, params.use_group), rare, spread, params)
 
     parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
     if is_test.any():
@@ -98,7 +99,7 @@ def divide(
         "predefined_test": bool(is_test.any()),
         "rows": {name: len(parts[name]) for name in SPLITS},
         "labels": label_shares(parts, task),
-        "largest_deviation": largest_deviation(labels, split, shares, names, {**rare, **spread}),
+        "largest_deviation": largest_deviation(strata, split, shares, names, {**rare, **spread}),
         "groups": {"count": len(sizes), "largest": int(sizes.max()), "joined_rows": int(sizes[sizes > 1].sum())},
         "rare_labels": {"policy": params.rare_label, "labels": rare, "dropped": int((split == DROPPED).sum())},
         "leaked": {"count": len(leaked), "rows": leaked},
@@ -122,7 +123,7 @@ def _asked(params: Params, predefined_test: bool) -> tuple[tuple[str, ...], list
 
 def _stratify(
     groups: np.ndarray,
-    labels: np.ndarray,
+    strata: "pd.Series",
     shares: Sequence[float],
     keys: np.ndarray,
     rare: dict[str, dict[str, int]],
@@ -137,18 +138,26 @@ def _stratify(
             "label more rows of them, merge them, or set rare_label to train or drop",
         )
     pooled = {**spread, **rare} if params.rare_label == "spread" else spread
+    labels, of = strata.to_numpy(), strata.index.to_numpy()
     is_rare, is_pooled = (
         np.fromiter((label in names for label in labels), dtype=bool, count=len(labels)) for names in (rare, pooled)
     )
-    kept = ~is_rare if params.rare_label == "drop" else np.ones(len(labels), dtype=bool)
-    split = np.full(len(labels), DROPPED)
+    kept, fixed = np.ones(len(groups), dtype=bool), np.zeros(len(groups), dtype=bool)
+    if params.rare_label == "drop":
+        kept[of[is_rare]] = False
+    split = np.full(len(groups), DROPPED)
     if not kept.any():
         return split
     numbers = np.unique(labels, return_inverse=True)[1]
     numbers[is_pooled] = -1
-    group_numbers, label_numbers = (np.unique(found[kept], return_inverse=True)[1] for found in (groups, numbers))
-    fixed = (is_rare & ~is_pooled) | one_group_each(groups, labels, pooled)
-    split[kept] = stratified(group_numbers, label_numbers, shares, keys[kept].tolist(), params.seed, fixed[kept])
+    fixed[of[is_rare & ~is_pooled]] = True
+    fixed |= one_group_each(groups, labels, pooled, of)
+    stay = kept[of]
+    group_numbers, label_numbers = (np.unique(found, return_inverse=True)[1] for found in (groups[kept], numbers[stay]))
+    places = (np.cumsum(kept) - 1)[of[stay]]
+    split[kept] = stratified(
+        group_numbers, label_numbers, shares, keys[kept].tolist(), params.seed, fixed[kept], places
+    )
     return split
 
 
@@ -166,8 +175,9 @@ def _check(rows: "pd.DataFrame", params: Params, task: Task) -> None:
         raise DataRejected(f"the column split holds {_some(other)}", "only 'test' or nothing may stand there")
     if params.mode == "time" and "time" not in rows:
         raise UsageError("mode is time, and the dataset has no column time", "name it for ingest, or use stratified")
-    if len(labels := task.label_set(rows)) == 1:
-        raise DataRejected(f"all {len(rows):,} rows have the label '{labels[0]}'", "give rows of two labels or more")
+    if len(labels := task.label_set(rows)) < task.fewest:
+        said = f"the label '{labels[0]}'" if labels else "no label"
+        raise DataRejected(f"all {len(rows):,} rows have {said}", f"give rows of {task.fewest} labels or more")
 
 
 def _check_parts(

@@ -28,10 +28,16 @@ _ROWS = 1000  # a mean of squares over n rows varies by about 1 / sqrt(n) of its
 Tensors = dict[str, torch.Tensor]
 
 
-def fisher(model: Any, rows: Sequence[Any], collate: Callable[[list[Any]], Mapping[str, Any]], seed: int) -> Tensors:
+def fisher(
+    model: Any,
+    rows: Sequence[Any],
+    collate: Callable[[list[Any]], Mapping[str, Any]],
+    drawn: Callable[[Any, Any], Any],
+    seed: int,
+) -> Tensors:
     """The diagonal Fisher information of each weight of `model`, float32 of the weight's shape, as a mean over `rows`.
 
-    F_i = mean over rows x of (d log p(y | x) / d theta_i)^2, where y is drawn from what the model itself answers to x
+    F_i = mean over rows x of (d log p(y | x) / d theta_i)^2, where y is `drawn` from what the model itself answers to x
     (true labels would give the empirical Fisher, which is another thing: Kunstner et al. 2019). Of more than 1,000 rows
     as many are drawn. Dropout is off. The gradient of one row at a time: a batch's would be the square of the sum.
     """
@@ -43,9 +49,8 @@ def fisher(model: Any, rows: Sequence[Any], collate: Callable[[list[Any]], Mappi
     model.eval()
     for number in progress(chosen, "ewc", total=len(chosen), unit="rows"):
         inputs = {name: value.to(device) for name, value in collate([rows[number]]).items() if name != "labels"}
-        scores = torch.log_softmax(model(**inputs).logits.float(), dim=-1)[0]
-        answer = int(torch.multinomial(scores.detach().exp().cpu(), 1, generator=generator))
-        gradients = torch.autograd.grad(scores[answer], list(weights.values()), allow_unused=True)
+        score = drawn(model(**inputs).logits[0], generator)
+        gradients = torch.autograd.grad(score, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 sums[name] += gradient.float() ** 2
@@ -93,7 +98,7 @@ def consolidation(plan: Plan, origin: Origin, model: Any, tokenizer: Any, work: 
     def compute() -> Tensors:
         encoded = encode(tokenizer, texts, np.zeros(len(texts), dtype=np.int64), params.max_length)
         on_device = before.to("cuda" if torch.cuda.is_available() else "cpu")
-        return fisher(on_device, encoded, plan.task.collator(tokenizer), params.seed)
+        return fisher(on_device, encoded, plan.task.collator(tokenizer), plan.task.drawn, params.seed)
 
     found = kept(work / FISHER, compute)
     found = relabelled(found, warm_start.output_layer(before), origin.labels, plan.labels)

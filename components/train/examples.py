@@ -53,8 +53,9 @@ def read(splits: Path) -> Data:
     task = get_task(manifest.task)
     rows = dataset.read_splits(splits)
     labels = task.label_set(rows["train"])
-    if len(labels) == 1:
-        raise DataRejected(f"all training rows have the label {labels[0]}", "add rows of a second label")
+    if len(labels) < task.fewest:
+        said = f"the label {labels[0]}" if labels else "no label"
+        raise DataRejected(f"all training rows have {said}", f"add rows of {task.fewest} labels or more")
     return Data(manifest, task, labels, rows, {name: task.targets(part, labels) for name, part in rows.items()})
 
 

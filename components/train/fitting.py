@@ -21,6 +21,7 @@ from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
 from fineline.process.errors import GateRejected, Preempted, ResourceError
 from fineline.tasks import Task
+from fineline.tasks.parts import UNCALIBRATED
 from fineline.tracking.journal import Journal
 
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
@@ -182,7 +183,7 @@ def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Cal
         logits = logits[0] if isinstance(logits, tuple) else logits
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
         return {
-            **task.metrics(prediction.label_ids, task.probabilities(logits, 1.0), labels),
+            **task.metrics(prediction.label_ids, task.answers(logits, UNCALIBRATED), labels),
             "loss": float(of_all),
         }
 

@@ -19,6 +19,7 @@ from components.train.warm_start import Origin
 from components.train.work_folder import WorkFolder, opened
 from fineline.artifacts import folders
 from fineline.process.errors import UsageError
+from fineline.tasks.parts import UNCALIBRATED
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal
 
@@ -180,7 +181,7 @@ def _track(journal: Journal, manifest: folders.Manifest, origin: Origin, params:
 def _metric(data: Data, params: Params) -> str:
     """The figure that picks the best checkpoint. Raises UsageError for one that the task does not have."""
     task, targets = data.task, data.targets["validation"]
-    undecided = task.probabilities(np.zeros((len(targets), len(data.labels)), dtype=np.float32), 1.0)
+    undecided = task.answers(np.zeros((len(targets), len(data.labels)), dtype=np.float32), UNCALIBRATED)
     known = ["loss", *task.metrics(targets, undecided, data.labels)]
     metric = params.metric or task.metric
     if metric not in known:

@@ -11,6 +11,7 @@ import numpy as np
 from fineline.process.errors import ResourceError, UsageError
 from fineline.process.progress import progress
 from fineline.tasks import Task, get_task
+from fineline.tasks.parts import UNCALIBRATED
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -39,6 +40,11 @@ class Bundle:
     @property
     def labels(self) -> list[str]:
         return self.config["labels"]
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """What of its outputs' way to answers was fitted."""
+        return {name: self.config.get(name, value) for name, value in UNCALIBRATED.items()}
 
     @property
     def alone(self) -> bool:
@@ -156,21 +162,22 @@ def feed(bundle: Bundle, encodings: Sequence[Any]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def probabilities(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
-    """Calibrated probabilities of `texts`, float64 (n, k)."""
-    return bundle.task.probabilities(logits(bundle, texts, batch_size, what), bundle.config["temperature"])
+def answers(bundle: Bundle, texts: Sequence[str], batch_size: int = 64, what: str = "") -> np.ndarray:
+    """The task's calibrated answers to `texts`; for single-label: probabilities, float64 (n, k)."""
+    return bundle.task.answers(logits(bundle, texts, batch_size, what), bundle.calibration)
 
 
 def predict(bundle: Bundle, texts: Sequence[str], batch_size: int = 64) -> list[dict[str, Any]]:
-    """The task's answer for each text; for single-label: label, score and all probabilities."""
+    """What a user gets for each text; for single-label: label, score and all probabilities."""
     if not texts:
         return []
-    return [bundle.task.answer(row, bundle.labels) for row in probabilities(bundle, texts, batch_size)]
+    return [bundle.task.answer(row, bundle.labels) for row in answers(bundle, texts, batch_size)]
 
 
 def golden(bundle: Bundle) -> list[list[float]]:
-    """Probabilities of GOLDEN_TEXTS, rounded to 6 digits: what bundle.json keeps for `self_test`. No customer's text."""
-    return [[round(float(p), 6) for p in row] for row in probabilities(bundle, GOLDEN_TEXTS, batch_size=1)]
+    """The scores of GOLDEN_TEXTS, rounded to 6 digits: what bundle.json keeps for `self_test`. No customer's text."""
+    scores = bundle.task.scores(answers(bundle, GOLDEN_TEXTS, batch_size=1))
+    return [[round(float(p), 6) for p in row] for row in scores]
 
 
 def self_test(bundle: Bundle) -> None:

@@ -40,8 +40,8 @@ def features(bundle: Bundle, texts: Sequence[str], slices: "pd.DataFrame", what:
 
     encodings = bundle.tokenizer.encode_batch(list(texts))
     embedding, logits = embeddings(bundle, encodings, what=what)
-    probabilities = bundle.task.probabilities(logits, bundle.config["temperature"])
-    answers = [bundle.task.answer(row, bundle.labels) for row in probabilities]
+    answers = bundle.task.answers(logits, bundle.calibration)
+    briefly = [bundle.task.brief(bundle.task.answer(row, bundle.labels)) for row in answers]
     kept = [
         np.unique(np.asarray(encoding.ids)[np.asarray(encoding.special_tokens_mask) == 0]) for encoding in encodings
     ]
@@ -50,8 +50,8 @@ def features(bundle: Bundle, texts: Sequence[str], slices: "pd.DataFrame", what:
         {
             "characters": np.array([len(text) for text in texts], dtype=np.int32),
             "tokens": np.array([len(encoding.ids) for encoding in encodings], dtype=np.int32),
-            "label": [answer["label"] for answer in answers],
-            "score": np.array([answer["score"] for answer in answers], dtype=np.float32),
+            "label": [label for label, _ in briefly],
+            "score": np.array([score for _, score in briefly], dtype=np.float32),
             **{f"{SLICE}{name}": slices[name].fillna("").astype(str).tolist() for name in slices},
         }
     )

@@ -5,6 +5,7 @@ missed: a model then trains from noise. Here such weights are refused, but for t
 """
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
             "give the folder that save_pretrained wrote: config.json and model.safetensors of one model, names unchanged",
         )
     return model, sorted(fresh)
+
+
+def was_mean_pooled(folder: Path) -> bool:
+    """Whether 1_Pooling/config.json of `folder`, written by sentence-transformers, says so."""
+    config = Path(folder) / "1_Pooling" / "config.json"
+    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"))
 
 
 def _in_head(model: Any, name: str) -> bool:

@@ -66,7 +66,8 @@ class Service:
         found = await _in_time(request, done, self.settings.answer_seconds)
         self.metrics.texts.inc(len(texts))
         if self.settings.log_texts:
-            request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
+            labels = [model.bundle.task.brief(answer)[0] for answer in found]
+            request.state.logged |= {"asked": texts, "labels": labels}
         if self.sample_log:
             self.sample_log.add(model, texts, found)
         return found
@@ -132,7 +133,7 @@ def _add_model_routes(app: FastAPI, service: Service) -> None:
         version: str = "",
     ) -> Response:
         model = service.model(name, version)
-        found = await service.answers(request, model, protocol.texts_of(body))
+        found = await service.answers(request, model, protocol.texts_of(body, model))
         return protocol.response(body, model, found)
 
 

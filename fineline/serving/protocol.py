@@ -1,6 +1,7 @@
 """The Open Inference Protocol, version 2 (REST), with binary tensors: https://github.com/kserve/open-inference-protocol.
 
-One input, `text`; outputs `label`, `score`, `probabilities` (a row per text) and `labels`, which names their columns.
+One input, `text`; the outputs are the task's: for single-label `label`, `score`, `probabilities` (a row per text) and `labels`,
+which names their columns.
 """
 
 import json
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from fineline.serving.models import Served
 
 INPUT = "text"
-OUTPUTS = ("label", "score", "probabilities", "labels")
 EXTENSIONS = ["binary_tensor_data"]
 
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
@@ -87,7 +87,7 @@ def _texts(binary: bytes) -> list[str]:
     return found
 
 
-def texts_of(request: InferRequest) -> list[str]:
+def texts_of(request: InferRequest, served: "Served") -> list[str]:
     """The texts of a request; raises HTTPException 400 saying what of it this model does not take."""
     if [tensor.name for tensor in request.inputs] != [INPUT]:
         raise HTTPException(400, f"inputs must be one tensor named '{INPUT}'")
@@ -101,29 +101,21 @@ def texts_of(request: InferRequest) -> list[str]:
         raise HTTPException(
             400, f"input '{INPUT}' holds {len(texts)} texts, which is shape [{len(texts)}], not {tensor.shape}"
         )
+    names = [name for name, *_ in _tensors(served, [])]
     for output in request.outputs or []:
-        if output.name not in OUTPUTS:
-            raise HTTPException(400, f"there is no output '{output.name}'; outputs: {', '.join(OUTPUTS)}")
+        if output.name not in names:
+            raise HTTPException(400, f"there is no output '{output.name}'; outputs: {', '.join(names)}")
     return texts
 
 
 def response(request: InferRequest, served: "Served", answers: Sequence[dict[str, Any]]) -> Response:
     """The answers as an inference response, with the outputs that were asked for, in JSON or behind it."""
-    labels, count = served.bundle.labels, len(answers)
-    tensors: dict[str, tuple[str, list[int], list[Any]]] = {
-        "label": ("BYTES", [count], [answer["label"] for answer in answers]),
-        "score": ("FP64", [count], [answer["score"] for answer in answers]),
-        "probabilities": (
-            "FP64",
-            [count, len(labels)],
-            [answer["probabilities"][label] for answer in answers for label in labels],
-        ),
-        "labels": ("BYTES", [len(labels)], list(labels)),
-    }
+    tensors = {name: (datatype, shape, data) for name, datatype, shape, data in _tensors(served, answers)}
     everything = request.parameters.get(ALL_BINARY) is True
     outputs, binary = [], []
-    for asked in request.outputs or [RequestedOutput(name=name) for name in OUTPUTS]:
+    for asked in request.outputs or [RequestedOutput(name=name) for name in tensors]:
         datatype, shape, data = tensors[asked.name]
+        shape = [len(answers) if size == -1 else size for size in shape]
         output: dict[str, Any] = {"name": asked.name, "datatype": datatype, "shape": shape}
         if asked.parameters.get(BINARY, everything) is True:
             binary.append(_binary(datatype, data))
@@ -145,22 +137,24 @@ def response(request: InferRequest, served: "Served", answers: Sequence[dict[str
 def _binary(datatype: str, data: Sequence[Any]) -> bytes:
     if datatype == "FP64":
         return struct.pack(f"<{len(data)}d", *data)
+    if datatype == "BOOL":
+        return bytes(data)
     texts = [text.encode() for text in data]
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 
 def model_metadata(served: "Served") -> dict[str, Any]:
     """What the model takes and gives."""
-    labels = len(served.bundle.labels)
     return {
         "name": served.name,
         "versions": [served.version],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "score", "datatype": "FP64", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP64", "shape": [-1, labels]},
-            {"name": "labels", "datatype": "BYTES", "shape": [labels]},
+            {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape, _ in _tensors(served, [])
         ],
     }
+
+
+def _tensors(served: "Served", answers: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[int], list[Any]]]:
+    return served.bundle.task.tensors(answers, served.bundle.labels)

@@ -1,8 +1,8 @@
 """A sample of what was asked and answered, as Parquet files: what `monitor` compares with the data a model was made on.
 
-Columns (SCHEMA): `time` when it was answered, `text` as it came, `label` and `score` of the answer, `probabilities` of every
-label, `model` and `version` that answered. A file appears whole, under a name that no other has; a kill loses what was not
-yet written, at most `log_seconds`.
+Columns (SCHEMA): `time` when it was answered, `text` as it came, `label` and `score` of the answer (`Task.brief`),
+`probabilities` of every label, `model` and `version` that answered. A file appears whole, under a name that no other has; a
+kill loses what was not yet written, at most `log_seconds`.
 """
 
 import contextlib
@@ -64,11 +64,13 @@ class SampleLog:
     def add(self, served: "Served", texts: Sequence[str], answers: Sequence[dict[str, Any]]) -> None:
         """Keeps a sample of `texts` with their answers for the next file."""
         now = datetime.datetime.now(datetime.UTC)
-        rows = [
-            {"time": now, "text": text, **answer, "model": served.name, "version": served.version}
-            for text, answer in zip(texts, answers, strict=True)
-            if random.random() < self._share
-        ]
+        same = {"time": now, "model": served.name, "version": served.version}
+        rows = []
+        for text, answer in zip(texts, answers, strict=True):
+            if random.random() < self._share:
+                label, score = served.bundle.task.brief(answer)
+                spread = answer.get("probabilities", {})
+                rows.append({**same, "text": text, "label": label, "score": score, "probabilities": spread})
         with self._lock:
             self._rows += rows
             if len(self._rows) >= ROWS_IN_A_FILE:

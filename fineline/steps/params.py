@@ -29,8 +29,12 @@ class StepParams(BaseModel):
     """Parameters that were here once: their names, and what they are called now, such as pin.source."""
 
     def recorded(self) -> dict[str, Any]:
-        """The parameters as a manifest keeps them: JSON values, without the fields that name a place."""
-        return self.model_dump(mode="json", exclude=set(self.locations()))
+        """The parameters as a manifest keeps them: JSON values, without the fields that name a place, and without those that came
+        later and are what was done before: so what was made then is what it was."""
+        fields = type(self).model_fields.items()
+        later = {name for name, field in fields if (field.json_schema_extra or {}) == {"recorded": "if given"}}
+        as_before = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude={*self.locations(), *as_before})
 
     def locations(self) -> dict[str, Any]:
         """The values of the fields that name a place."""

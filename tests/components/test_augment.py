@@ -174,7 +174,7 @@ def test_texts_equal_to_held_out_or_training_texts_are_dropped() -> None:
     new, counts = grow(
         ["a", "b", "c", "d"],
         ["one two", "three four", "five", "six"],
-        ["rare", "rare", "big", "big"],
+        [["rare"], ["rare"], ["big"], ["big"]],
         ["Four  THREE"],
         targets={"rare": 8, "big": 2},
         makers={"swap": lambda texts, rngs: [swap(t, 0.1, {}, r) for t, r in zip(texts, rngs, strict=True)]},

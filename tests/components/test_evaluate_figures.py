@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluate import bootstrap, gate, plots
-from components.evaluate.evaluation import Evaluation, confused_pairs, evaluation, mistakes
+from components.evaluate import bootstrap, gate
+from components.evaluate.evaluation import Evaluation, evaluation, mistakes
 from components.evaluate.params import Params
 from components.evaluate.slices import BELOW, WORST, named_slices, score_slices
+from fineline.statistics.bootstrap import weights
 from fineline.tasks import get_task
+from fineline.tasks.single_label.figures import bins
+from fineline.tasks.single_label.page import confused_pairs, confusion
 
 TASK = get_task("single_label")
 LABELS = ["card", "login", "transfer"]
@@ -20,7 +23,7 @@ def test_resampled_figures_are_those_of_the_task() -> None:
     probabilities = rng.dirichlet(np.ones(9), 60)  # label 7 has no test row
     probabilities[:, 8] = 0  # label 8 is in neither column and must not count
     draws = rng.integers(0, 60, (25, 60))
-    found = TASK.resampled(targets, TASK.choices(probabilities), 9, draws)
+    found = TASK.figures(weights(draws) @ TASK.counts(targets, probabilities))
     for number, sample in enumerate(draws):
         expected = TASK.metrics(targets[sample], probabilities[sample], [str(i) for i in range(9)])
         assert found["accuracy"][number] == pytest.approx(expected["accuracy"])
@@ -32,8 +35,9 @@ def test_intervals_are_as_wide_as_theory_says_and_pairs_are_narrower(monkeypatch
     targets = rng.integers(0, 5, 800)
     first = np.where(rng.random(800) < 0.8, targets, (targets + 1) % 5)
     second = np.where(rng.random(800) < 0.02, (targets + 1) % 5, first)
-    choices = {"shipped": first, "trained": second, "same": first}
-    found = bootstrap.resample(TASK, targets, choices, 5, 1000, seed=3)
+    chosen = {"shipped": first, "trained": second, "same": first}
+    counts = {name: TASK.counts(targets, np.eye(5)[labels]) for name, labels in chosen.items()}
+    found = bootstrap.resample(TASK, counts, 1000, seed=3)
     share = (first == targets).mean()
     low, high = bootstrap.interval(found["shipped"]["accuracy"])
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / 800), rel=0.12)
@@ -41,8 +45,8 @@ def test_intervals_are_as_wide_as_theory_says_and_pairs_are_narrower(monkeypatch
     assert bootstrap.differences(found, "shipped", "same") == {"accuracy": (0, 0), "macro_f1": (0, 0)}
     narrow = bootstrap.differences(found, "shipped", "trained")["accuracy"]
     assert narrow[1] - narrow[0] < (high - low) / 2
-    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 7 * 800)
-    parts = bootstrap.resample(TASK, targets, choices, 5, 1000, seed=3)
+    monkeypatch.setattr("fineline.statistics.bootstrap._DRAWN_AT_ONCE", 7 * 800)
+    parts = bootstrap.resample(TASK, counts, 1000, seed=3)
     assert np.array_equal(parts["trained"]["macro_f1"], found["trained"]["macro_f1"])
 
 
@@ -80,9 +84,13 @@ def test_mistakes_and_confused_pairs() -> None:
         "predicted": "transfer",
         "text": "a text",
     }
-    assert confused_pairs(found, 2) == [("card", "login", 20, 0.2), ("login", "transfer", 20, 0.2)]
+    assert pairs_of(found, 2) == [("card", "login", 20, 0.2), ("login", "transfer", 20, 0.2)]
     perfect = made_up(wrong=(0, 0, 10))
-    assert mistakes(perfect) == confused_pairs(perfect, 5) == []
+    assert mistakes(perfect) == pairs_of(perfect, 5) == []
+
+
+def pairs_of(found: Evaluation, most: int) -> list[tuple[str, str, int, float]]:
+    return confused_pairs(confusion(found.targets, found.answers["shipped"]), LABELS, most)
 
 
 def test_slices_are_the_rows_they_name() -> None:
@@ -123,7 +131,7 @@ def test_the_worst_slice_is_marked_and_small_ones_are_not() -> None:
     slices = [("part", name, parts == name) for name in ("tiny", "b", "c")] + [
         ("all", "rows", np.ones(240, dtype=bool))
     ]
-    found = score_slices(TASK, targets, chosen, ["x", "y"], slices, samples=200, seed=1, min_rows=20)
+    found = score_slices(TASK, targets, np.eye(2)[chosen], slices, samples=200, seed=1, min_rows=20)
     assert [entry["mark"] for entry in found] == ["", f"{WORST}, {BELOW}", "", ""]
     assert [entry["figures"]["accuracy"] for entry in found] == pytest.approx([0, 0.7, 1, 200 / 240], abs=1e-6)
     assert found[1]["intervals"]["accuracy"][0] < 0.7 < found[1]["intervals"]["accuracy"][1]
@@ -182,5 +190,5 @@ def test_gate_without_a_label_to_judge() -> None:
 
 def test_calibration_puts_full_confidence_into_the_last_bin() -> None:
     probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [0.51, 0.49]])
-    bins = plots.calibration(np.array([0, 0, 1]), np.array([0, 0, 0]), probabilities)
-    assert [(round(c, 3), a, n) for c, a, n in bins] == [(0.505, 0.5, 2), (1.0, 1.0, 1)]
+    found = bins(probabilities.max(axis=1), np.array([True, True, False]))
+    assert [(round(c, 3), a, n) for c, a, n in found] == [(0.505, 0.5, 2), (1.0, 1.0, 1)]

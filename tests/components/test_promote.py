@@ -260,7 +260,7 @@ def test_a_self_test_that_fails_leaves_everything_as_it_was(promote, run_step, t
     ("params", "words"),
     [
         ({"mods": "auto"}, "promote.mods: unknown parameter, did you mean mode?"),
-        ({"metrics": []}, "promote.metrics"),
+        ({"metrics": "accuracy"}, "promote.metrics"),
         ({"metrics": ["accuracy", "accuracy"]}, "each figure once"),
         ({"metrics": ["bleu"]}, "the task has no bleu"),
         ({"slice_columns": ["country"]}, "the rows have no column country"),

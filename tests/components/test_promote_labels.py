@@ -7,6 +7,9 @@ import pytest
 
 from components.promote import labels
 from fineline.process.errors import UsageError
+from fineline.tasks import get_task
+
+TASK = get_task("single_label")
 
 
 def test_chains_are_followed_and_removed_ones_end_them() -> None:
@@ -54,8 +57,9 @@ def test_merged_labels_add_up_and_an_answer_outside_is_wrong() -> None:
     renamed = {"x": "m", "y": "m"}
     probability = np.array([[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.2, 0.6], [0.1, 0.0, 0.8, 0.1]])
     names = ["x", "y", "z", "gone"]
-    assert labels.answers(probability, names, renamed).tolist() == ["m", "gone", "z"]
-    aligned = labels.on_shared(probability, names, renamed, ["m", "z"], np.array([0, 0, 1]))
+    present = [labels.present(renamed, name) for name in names]
+    assert TASK.given(probability, present).tolist() == ["m", "gone", "z"]
+    aligned = TASK.aligned(probability, present, ["m", "z"], np.array([0, 0, 1]))
     assert aligned.argmax(axis=1).tolist() == [0, 1, 1]  # the second, right would be m, counts as wrong
     assert aligned[1] == pytest.approx([0.2, 0.8])
 
@@ -63,10 +67,10 @@ def test_merged_labels_add_up_and_an_answer_outside_is_wrong() -> None:
 def test_the_forgetting_report() -> None:
     renamed = {"a": "b", "x": "m", "y": "m", "gone": None}
     champion, challenger = ["a", "x", "y", "gone", "same"], ["b", "m", "new", "same"]
-    rows = ["a", "b", "x", "y", "y", "gone", "new", "same"]
+    rows = [[label] for label in ("a", "b", "x", "y", "y", "gone", "new", "same")]
     given = {
-        "champion": np.array(["b", "b", "m", "m", "same", "(gone)", "same", "same"], dtype=object),
-        "challenger": np.array(["b", "m", "m", "m", "m", "m", "new", "same"], dtype=object),
+        "champion": [[label] for label in ("b", "b", "m", "m", "same", "(gone)", "same", "same")],
+        "challenger": [[label] for label in ("b", "m", "m", "m", "m", "m", "new", "same")],
     }
     found = {entry["label"]: entry for entry in labels.changed(rows, given, renamed, champion, challenger)}
     assert found == {
@@ -79,6 +83,6 @@ def test_the_forgetting_report() -> None:
 
 
 def test_a_label_that_vanished_without_a_word_is_reported() -> None:
-    given = {name: np.array(["a"], dtype=object) for name in ("champion", "challenger")}
-    (entry,) = labels.changed(["a"], given, {}, ["a", "b"], ["a"])
+    given = {name: [["a"]] for name in ("champion", "challenger")}
+    (entry,) = labels.changed([["a"]], given, {}, ["a", "b"], ["a"])
     assert (entry["label"], entry["what"], entry["rows"], entry["champion"]) == ("b", "removed", 0, None)

@@ -95,5 +95,7 @@ def test_which_labels_take_more_than_they_may() -> None:
     for may_take, spread, takers in ((0.02, [], 2), (0.014, ["a"], 1), (0.003, ["b", "a"], 0), (0.0, ["b", "a"], 0)):
         found, fit = overdrawn(groups, labels, shares, may_take)
         assert (list(found), fit) == (spread, takers)
-    kept = one_group_each(np.array([0, 1, 1, 2, 2, 2, 3]), np.array(list("aaabbbb"), dtype=object), ["a", "b"])
+    kept = one_group_each(
+        np.array([0, 1, 1, 2, 2, 2, 3]), np.array(list("aaabbbb"), dtype=object), ["a", "b"], np.arange(7)
+    )
     assert kept.tolist() == [False, True, True, True, True, True, False]

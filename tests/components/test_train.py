@@ -89,7 +89,7 @@ def test_ships_the_best_checkpoint_not_the_last(
     assert manifest.figures["epochs"] == manifest.figures["best_epoch"] + 1 < 40, "early stopping did not act"
     task, rows = get_task("single_label"), dataset.read_splits(splits)["validation"]
     labels = ["card", "login", "transfer"]
-    probability = task.probabilities(logits_of(tmp_path / "model", rows["text"].tolist()), 1.0)
+    probability = task.answers(logits_of(tmp_path / "model", rows["text"].tolist()), {"temperature": 1.0})
     figures = task.metrics(task.targets(rows, labels), probability, labels)
     shipped = {
         name.removeprefix("validation_"): value for name, value in manifest.figures.items() if "validation_" in name

@@ -52,7 +52,7 @@ def test_fisher_of_a_logistic_regression_is_the_analytic_one(monkeypatch: pytest
     torch.manual_seed(0)
     model = Softmax()
     rows = list(torch.randn(8_000, 4))
-    found = ewc.fisher(model, rows, stacked, seed=1)
+    found = ewc.fisher(model, rows, stacked, get_task("single_label").drawn, seed=1)
     with torch.no_grad():
         x = torch.stack(rows)
         p = model(x).logits.softmax(dim=1)
@@ -66,9 +66,9 @@ def test_fisher_of_a_logistic_regression_is_the_analytic_one(monkeypatch: pytest
 
 def test_fisher_is_of_a_sample_drawn_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model, rows = Softmax(), list(torch.randn(300, 4))
+    model, rows, drawn = Softmax(), list(torch.randn(300, 4)), get_task("single_label").drawn
     monkeypatch.setattr(ewc, "_ROWS", 100)
-    first, again, other = (ewc.fisher(model, rows, stacked, seed)["layer.weight"] for seed in (1, 1, 2))
+    first, again, other = (ewc.fisher(model, rows, stacked, drawn, seed)["layer.weight"] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

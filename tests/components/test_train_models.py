@@ -17,6 +17,7 @@ from fineline.pretrained import models
 from fineline.process.errors import UsageError
 from fineline.rows import dataset
 from fineline.tasks import get_task
+from fineline.tasks.parts import UNCALIBRATED
 from tests.components.conftest import FAST, RunStep
 from tests.components.test_train import logits_of, weights
 from tests.conftest import write_model
@@ -62,7 +63,7 @@ def test_lora_on_other_families(
     assert code == 0, error
     manifest = folders.verify(tmp_path / "model")
     rows = dataset.read_splits(splits)["validation"]
-    probability = TASK.probabilities(logits_of(tmp_path / "model", rows["text"].tolist()), 1.0)
+    probability = TASK.answers(logits_of(tmp_path / "model", rows["text"].tolist()), UNCALIBRATED)
     figures = TASK.metrics(TASK.targets(rows, LABELS), probability, LABELS)
     assert figures["log_loss"] == pytest.approx(manifest.figures["validation_log_loss"], abs=1e-4), (
         "the best is shipped"

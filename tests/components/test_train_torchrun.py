@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from fineline.artifacts import folders
 from fineline.rows import dataset
 from fineline.tasks import get_task
+from fineline.tasks.parts import UNCALIBRATED
 from tests.components.conftest import FAST, FILES, RunStep
 from tests.components.test_train_survival import LEFT
 from tests.conftest import PROJECT, files_of, make_rows, write_splits
@@ -162,7 +163,7 @@ def _assert_figures_are_those_of_the_saved_model(folder: Path, manifest: folders
     with torch.no_grad():
         logits = AutoModelForSequenceClassification.from_pretrained(folder).eval()(**tokens).logits
     targets = task.targets(rows, labels)
-    found = task.metrics(targets, task.probabilities(logits.numpy(), 1.0), labels)
+    found = task.metrics(targets, task.answers(logits.numpy(), UNCALIBRATED), labels)
     found["loss"] = float(task.loss(0.1, None)({"logits": logits}, torch.from_numpy(targets)))
     for name, value in found.items():
         assert manifest.figures[f"validation_{name}"] == pytest.approx(value, abs=1e-5), name

@@ -13,13 +13,13 @@ from components.export_onnx.params import Params
 from components.export_onnx.step import run
 from fineline.bundles.bundle import (
     GOLDEN_TEXTS,
+    answers,
     feed,
     golden,
     logits,
     model_files,
     open_bundle,
     predict,
-    probabilities,
     self_test,
 )
 from fineline.bundles.bundle import run as run_together
@@ -93,7 +93,7 @@ def test_answer_has_label_score_and_all_probabilities(copied: Path) -> None:
 def test_golden_outputs_hold_no_customers_text_and_pass(onnx: Path) -> None:
     bundle = open_bundle(onnx)
     assert golden(bundle) == bundle.config["golden"]
-    assert np.allclose(probabilities(bundle, GOLDEN_TEXTS, 1), bundle.config["golden"], atol=1e-6)
+    assert np.allclose(answers(bundle, GOLDEN_TEXTS, 1), bundle.config["golden"], atol=1e-6)
     self_test(bundle)
 
 

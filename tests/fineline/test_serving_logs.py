@@ -6,6 +6,7 @@ import random
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from fineline.serving.logs import JsonLines
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SCHEMA, SampleLog
+from fineline.tasks import get_task
 from tests.conftest import files_of, make_rows
 from tests.serving import serving, until
 
@@ -136,7 +138,7 @@ def test_a_share_of_the_texts_is_kept_and_a_lost_folder_is_made_again(bundle: Pa
 @pytest.mark.parametrize("rows", [10_000, 10_001])
 def test_a_file_is_due_at_a_number_of_rows_too(rows: int, tmp_path: Path) -> None:
     sample = SampleLog(tmp_path, 1.0, 3600, Metrics())
-    served = Served("tiny", "1", "0", None, 1)  # type: ignore[arg-type]
+    served = Served("tiny", "1", "0", SimpleNamespace(task=get_task("single_label")), 1)  # type: ignore[arg-type]
     answer = {"label": "card", "score": 1.0, "probabilities": {"card": 1.0}}
     sample.add(served, ["a"] * rows, [answer] * rows)
     until(lambda: any(tmp_path.glob("*.parquet")))
