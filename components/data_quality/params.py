@@ -67,9 +67,16 @@ class Params(StepParams):
         "fix", description="text decoded with a wrong encoding (Ã© for é), found by ftfy; fix repairs it"
     )
     on_personal_data: Severity = Field(
-        "warn", description="e-mail addresses, phone numbers, card numbers (Luhn check) that are not masked"
+        "warn",
+        description="e-mail addresses, bank account numbers (IBAN), card and phone numbers that are not masked; how well they "
+        "are found: docs/personal-data.md",
     )
-    mask: bool = Field(False, description="replace e-mail, phone and card numbers by <EMAIL>, <PHONE>, <CARD>")
+    mask: bool = Field(
+        False,
+        description="replace them by <EMAIL>, <IBAN>, <CARD>, <PHONE>, in every file that the step writes: in texts and kept "
+        "columns, and in ids and groups with a digest behind it, so that they stay apart. Labels stay: they are what the model "
+        "answers",
+    )
 
     fold: list[Literal["compatibility", "punctuation", "symbols"]] = Field(
         [],

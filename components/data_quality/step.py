@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from components.data_quality import duplicates, expectations, labels, texts, tokens, twins
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
+from components.data_quality.personal import mask, mask_columns
 from fineline.artifacts import folders
 from fineline.process.errors import DataRejected
-from fineline.rows.dataset import DATA, read_rows, row_schema, write_rows
+from fineline.rows.dataset import DATA, own_columns, read_rows, row_schema, write_rows
 from fineline.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def run(*, params: Params, dataset: Path, clean: Path, quality: Path) -> str:
     manifest = folders.verify(dataset)
     task = get_task(manifest.task)
     came, schema = read_rows(dataset / DATA), row_schema(dataset / DATA)
+    if params.mask:
+        came = mask_columns(came, own_columns(task))
     inspection = inspect(came, task, params)
     rejecting = [check for check in inspection.checks if check.rejects]
     warnings = sum(not check.passed and check.severity == "warn" for check in inspection.checks)
@@ -115,7 +118,7 @@ def _write_quality(
     reasons = inspection.reasons
     left = came.loc[sorted(reasons)]
     if params.mask:
-        left = left.assign(text=left["text"].map(lambda text: texts.mask(text)[0], na_action="ignore"))
+        left = left.assign(text=left["text"].map(lambda text: mask(text)[0], na_action="ignore"))
     name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
