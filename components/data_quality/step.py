@@ -119,7 +119,9 @@ def _write_quality(
     left = came.loc[sorted(reasons)]
     if params.mask:
         left = left.assign(text=left["text"].map(lambda text: mask(text)[0], na_action="ignore"))
-    name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
+    name = REASON
+    while name in left:  # a kept column may be called so
+        name = f"quarantine_{name}"
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
     summary = summarise(came, inspection, task)

@@ -207,6 +207,11 @@ def test_a_kept_column_called_reason_stays(check, rows):
     left = pd.read_parquet(outcome.quality_folder / "quarantine.parquet")
     assert left[["reason", "quarantine_reason"]].values.tolist() == [["mine", "missing_text"]]
     assert list(outcome.clean["reason"]) == list(rows["reason"])
+    both = rows.assign(quarantine_reason="theirs")
+    outcome = check(with_rows(both, {"text": "  ", "reason": "mine"}), name="both", **CALM)
+    assert outcome.code == 0, outcome.err
+    left = pd.read_parquet(outcome.quality_folder / "quarantine.parquet")
+    assert left.iloc[0, -3:].tolist() == ["mine", "theirs", "missing_text"]
 
 
 def test_repeated_ids_reject(check, rows):
