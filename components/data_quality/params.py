@@ -59,6 +59,17 @@ class Params(StepParams):
     patterns: list[Pattern] = Field(
         [], description="regular expressions: a list of {name, pattern, must_match, severity}"
     )
+    suite: str = Field(
+        "",
+        json_schema_extra={"location": True},
+        description="a Great Expectations suite of your own, asked of the rows as they come: a JSON file, or a Python file that "
+        "makes one by the name `suite`, with classes of your own (docs/expectations.md)",
+    )
+    on_suite: Severity = Field(
+        "reject",
+        description="an expectation of it fails; its meta {on_failure: ...} goes before this. quarantine: the rows that break it "
+        "leave",
+    )
     on_control_characters: Severity = Field("warn", description="control characters other than tab and line ends")
     on_replacement_characters: Severity = Field(
         "warn", description="U+FFFD: a character that was lost when the text was decoded; it cannot be had back"

@@ -8,6 +8,7 @@ from components.data_quality import duplicates, expectations, labels, texts, tok
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
 from components.data_quality.personal import mask, mask_columns
+from components.data_quality.suites import suite_file, validation_file
 from fineline.artifacts import folders
 from fineline.process.errors import DataRejected
 from fineline.rows.dataset import DATA, own_columns, read_rows, row_schema, write_rows
@@ -16,6 +17,8 @@ from fineline.tasks import Task, get_task
 if TYPE_CHECKING:
     import pandas as pd
 
+SUITE, VALIDATION = "suite.json", "validation.json"
+"""What was asked by Great Expectations, and what came of it: its own files."""
 REASON = "reason"
 """Column of quarantine.parquet that says why a row left."""
 
@@ -126,6 +129,8 @@ def _write_quality(
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
     summary = summarise(came, inspection, task)
     folders.write_json(folder / "quality.json", summary)
+    folders.write_json(folder / SUITE, suite_file(inspection.checks))
+    folders.write_json(folder / VALIDATION, validation_file(inspection.checks))
     (folder / folders.REPORT).write_text(
         render(summary, came, inspection.rows, reasons, task, params), encoding="utf-8"
     )
