@@ -137,5 +137,5 @@ def _near(made: Sequence[str], held_out: Sequence[str], threshold: float) -> np.
     near = np.zeros(len(made), dtype=bool)
     if threshold > 0:
         sides = np.repeat([0, 1], [len(made), len(held_out)])
-        near[[i for i, _ in exact_near_pairs([*made, *held_out], threshold, sides)]] = True
+        near[exact_near_pairs([*made, *held_out], threshold, sides)[:, 0]] = True
     return near

@@ -22,7 +22,8 @@ STEP = Step(
     inputs={"dataset": "the dataset that ingest made"},
     outputs={
         "clean": "data.parquet: the rows that stay, same columns",
-        "quality": "quality.json, quarantine.parquet, report.html; written for a rejected dataset too",
+        "quality": "quality.json, quarantine.parquet, suite.json and validation.json of Great Expectations, report.html; "
+        "written for a rejected dataset too",
     },
     load=load,
 )

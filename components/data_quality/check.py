@@ -14,7 +14,8 @@ class Check:
     """One check's outcome. `says` is what was asked for, in words; `figure` is compared with `bound`.
 
     `rows` are index labels of the rows that break it. With `spares_test`, rows of a predefined test split never leave.
-    `details` are plain JSON values for quality.json and the report.
+    `details` are plain JSON values for quality.json and the report. `expectations` are those of Great Expectations that
+    decided it, with their results.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Check:
     rows: list[int] = dataclasses.field(default_factory=list)
     spares_test: bool = False
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    expectations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def rejects(self) -> bool:

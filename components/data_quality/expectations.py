@@ -1,10 +1,12 @@
 """The Great Expectations suites, built from the parameters: one over the rows as they come, one over what is left."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from components.data_quality.check import Check
-from components.data_quality.params import Params
+from components.data_quality.params import Params, Severity
+from components.data_quality.suites import kept, read_suite, validate
+from fineline.process.errors import UsageError
 from fineline.tasks import Task
 
 if TYPE_CHECKING:
@@ -26,15 +28,20 @@ class Asked:
 def check_rows(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
     """Text present, its length, label set, unique ids, characters, the user's patterns: each names the rows that break it."""
     required = [field.name for field in task.fields() if not field.nullable]
-    wanted = [*_always_asked(params, required), *_asked_by_the_user(params)]
+    wanted = [*_always_asked(params, required), *_asked_by_the_user(params), *_own_suite(params)]
     asked = [item for item in wanted if item.severity != "ignore"]
-    frame = _frame(rows, task, required, params.labels)
-    results = iter(_validate(frame, [expectation for item in asked for expectation in item.expectations]))
+    frame = _frame(rows, task, params.labels)
+    results = iter(validate(frame, [expectation for item in asked for expectation in item.expectations]))
     checks = []
     for item in asked:
-        found = [entry for _ in item.expectations for entry in next(results)["unexpected_index_list"]]
-        broken = sorted({int(entry["row"]) for entry in found})
-        checks.append(Check(item.name, item.severity, item.says, not broken, len(broken), 0, broken))
+        found = [next(results) for _ in item.expectations]
+        if errors := [result["error"] for result in found if "error" in result]:
+            raise UsageError(f"{item.name} cannot be run: {errors[0]}", "look at its column and its parameters")
+        broken = sorted({int(entry["row"]) for result in found for entry in result["unexpected_index_list"]})
+        passed = all(result["success"] for result in found)
+        figure = len(broken) or int(not passed)  # one about the whole names no row
+        entries = [kept(*pair, item.name, item.severity) for pair in zip(item.expectations, found, strict=True)]
+        checks.append(Check(item.name, item.severity, item.says, passed, figure, 0, broken, expectations=entries))
     return rows.assign(text=rows["text"].fillna("")), checks
 
 
@@ -90,7 +97,32 @@ def _asked_by_the_user(params: Params) -> list[Asked]:
     return wanted
 
 
-def _frame(rows: "pd.DataFrame", task: Task, required: list[str], allowed: list[str]) -> "pd.DataFrame":
+def _own_suite(params: Params) -> list[Asked]:
+    """The team's own suite. What an expectation's `meta` calls `on_failure` goes before `on_suite`."""
+    if not params.suite or params.on_suite == "ignore":
+        return []
+    wanted: list[Asked] = []
+    for own in read_suite(params.suite):
+        severity = (own.meta or {}).get("on_failure", params.on_suite)
+        if severity not in get_args(Severity):
+            raise UsageError(
+                f"{params.suite}: on_failure is {severity!r}", f"it is one of {', '.join(get_args(Severity))}"
+            )
+        about = own.configuration.kwargs.get("column", "")
+        name = f"suite:{own.expectation_type}{f':{about}' if about else ''}"
+        count = sum(item.name.split(" ")[0] == name for item in wanted)
+        says = own.description or f"{own.expectation_type} ({', '.join(_said(own))})"
+        wanted.append(Asked(f"{name} {count + 1}" if count else name, severity, says, [own]))
+    return wanted
+
+
+def _said(expectation: Any) -> list[str]:
+    return [
+        f"{name}: {value}" for name, value in expectation.configuration.kwargs.items() if value not in (None, [], 1)
+    ]
+
+
+def _frame(rows: "pd.DataFrame", task: Task, allowed: list[str]) -> "pd.DataFrame":
     """The rows as the expectations see them. `stratum` is a label of a row's, if it has one that is not `allowed` that one.
 
     A blank text is an absent one, which the other expectations skip. Object strings: Arrow's would be matched by RE2,
@@ -106,7 +138,7 @@ def _frame(rows: "pd.DataFrame", task: Task, required: list[str], allowed: list[
             "row": rows.index,
             "id": rows["id"].astype(object),
             "text": rows["text"].astype(object).mask(blank, None),
-            **{name: rows[name].astype(object) for name in required},
+            **{name: rows[name].astype(object) for name in rows if name not in ("id", "text")},
             "stratum": worst_first[~worst_first.index.duplicated()].reindex(rows.index),
         }
     )
@@ -121,7 +153,7 @@ def check_labels(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.
     strata = task.strata(rows)
     counts = strata.value_counts().rename_axis("id").reset_index(name="rows")
     counts["share"] = counts["rows"] / len(rows)
-    result = _validate(
+    result = validate(
         counts.assign(row=counts.index, id=counts["id"].astype(object)),
         [gxe.ExpectColumnValuesToBeBetween(column="share", min_value=params.min_label_share)],
     )[0]
@@ -145,58 +177,21 @@ def check_size(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.Da
     import pandas as pd
     from great_expectations import expectations as gxe
 
-    strata, fewest = task.strata(rows), task.fewest
-    ids = rows["id"].astype(object)
-    (counted,) = _validate(
-        pd.DataFrame({"row": rows.index, "id": ids}), [gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows)]
-    )
-    (distinct,) = _validate(
-        pd.DataFrame({"row": strata.index, "id": ids[strata.index], "stratum": strata.astype(object)}),
-        [gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=fewest)],
-    )
-    size, classes = int(counted["observed_value"]), int(distinct["observed_value"])
-    checks = [
-        Check("classes", "reject", f"{fewest} or more labels are left", bool(distinct["success"]), classes, fewest)
+    strata, ids = task.strata(rows).astype(object), rows["id"].astype(object)
+    of_rows = pd.DataFrame({"row": rows.index, "id": ids})
+    of_labels = pd.DataFrame({"row": strata.index, "id": ids[strata.index], "stratum": strata})
+    few = gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows)
+    one = gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=task.fewest)
+    wanted: list[tuple[Any, ...]] = [
+        ("classes", "reject", f"{task.fewest} or more labels are left", one, task.fewest, of_labels)
     ]
     if params.on_few_rows != "ignore":
         says = f"{params.min_rows:,} rows or more are left"
-        checks.append(Check("few_rows", params.on_few_rows, says, bool(counted["success"]), size, params.min_rows))
+        wanted.append(("few_rows", params.on_few_rows, says, few, params.min_rows, of_rows))
+    checks = []
+    for name, severity, says, asked, bound, frame in wanted:
+        (result,) = validate(frame, [asked])
+        entries = [kept(asked, result, name, severity)]
+        figure = int(result["observed_value"])
+        checks.append(Check(name, severity, says, result["success"], figure, bound, expectations=entries))
     return rows, checks
-
-
-def _validate(frame: "pd.DataFrame", expectations: list[Any]) -> list[dict[str, Any]]:
-    """Each expectation's result on `frame`, which has columns row and id, in order, with its `success`.
-
-    The rows that break one are in `unexpected_index_list`, each with its `id` and `row` (ids may repeat, rows not).
-    """
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    if not expectations:
-        return []
-    for number, expectation in enumerate(expectations):
-        expectation.meta = {"number": number}
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("pandas").add_dataframe_asset("frame")
-    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-    validated = batch.validate(
-        gx.ExpectationSuite(name="data_quality", expectations=expectations),
-        result_format={
-            "result_format": "COMPLETE",
-            "unexpected_index_column_names": ["id", "row"],
-            "return_unexpected_index_query": False,
-        },
-    )
-    results: list[dict[str, Any]] = [{} for _ in expectations]
-    for one in validated.results:
-        asked = one.expectation_config
-        if asked is None or (not one.success and not one.result):
-            raise RuntimeError(f"{asked and asked.type} failed to run: {one.exception_info}")
-        broken = one.result.get("unexpected_index_list") or []
-        results[asked.meta["number"]] = {
-            **one.result,
-            "unexpected_index_list": broken,
-            "success": one.success,
-        }
-    return results

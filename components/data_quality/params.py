@@ -59,6 +59,17 @@ class Params(StepParams):
     patterns: list[Pattern] = Field(
         [], description="regular expressions: a list of {name, pattern, must_match, severity}"
     )
+    suite: str = Field(
+        "",
+        json_schema_extra={"location": True},
+        description="a Great Expectations suite of your own, asked of the rows as they come: a JSON file, or a Python file that "
+        "makes one by the name `suite`, with classes of your own (docs/expectations.md)",
+    )
+    on_suite: Severity = Field(
+        "reject",
+        description="an expectation of it fails; its meta {on_failure: ...} goes before this. quarantine: the rows that break it "
+        "leave",
+    )
     on_control_characters: Severity = Field("warn", description="control characters other than tab and line ends")
     on_replacement_characters: Severity = Field(
         "warn", description="U+FFFD: a character that was lost when the text was decoded; it cannot be had back"
@@ -67,9 +78,16 @@ class Params(StepParams):
         "fix", description="text decoded with a wrong encoding (Ã© for é), found by ftfy; fix repairs it"
     )
     on_personal_data: Severity = Field(
-        "warn", description="e-mail addresses, phone numbers, card numbers (Luhn check) that are not masked"
+        "warn",
+        description="e-mail addresses, bank account numbers (IBAN), card and phone numbers that are not masked; how well they "
+        "are found: docs/personal-data.md",
     )
-    mask: bool = Field(False, description="replace e-mail, phone and card numbers by <EMAIL>, <PHONE>, <CARD>")
+    mask: bool = Field(
+        False,
+        description="replace them by <EMAIL>, <IBAN>, <CARD>, <PHONE>, in every file that the step writes: in texts and kept "
+        "columns, and in ids and groups with a digest behind it, so that they stay apart. Labels stay: they are what the model "
+        "answers",
+    )
 
     fold: list[Literal["compatibility", "punctuation", "symbols"]] = Field(
         [],

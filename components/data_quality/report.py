@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.data_quality.params import Params
-from components.data_quality.texts import mask
+from components.data_quality.personal import mask
 from fineline.reports.html_page import bars, histogram, page, section, shown, table
 from fineline.tasks import Task
 

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from components.data_quality import duplicates, expectations, labels, texts, tokens, twins
 from components.data_quality.check import EXAMPLES, Check, leaving
 from components.data_quality.params import Params
+from components.data_quality.personal import mask, mask_columns
+from components.data_quality.suites import suite_file, validation_file
 from fineline.artifacts import folders
 from fineline.process.errors import DataRejected
-from fineline.rows.dataset import DATA, read_rows, row_schema, write_rows
+from fineline.rows.dataset import DATA, own_columns, read_rows, row_schema, write_rows
 from fineline.tasks import Task, get_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SUITE, VALIDATION = "suite.json", "validation.json"
+"""What was asked by Great Expectations, and what came of it: its own files."""
 REASON = "reason"
 """Column of quarantine.parquet that says why a row left."""
 
@@ -59,6 +63,8 @@ def run(*, params: Params, dataset: Path, clean: Path, quality: Path) -> str:
     manifest = folders.verify(dataset)
     task = get_task(manifest.task)
     came, schema = read_rows(dataset / DATA), row_schema(dataset / DATA)
+    if params.mask:
+        came = mask_columns(came, own_columns(task))
     inspection = inspect(came, task, params)
     rejecting = [check for check in inspection.checks if check.rejects]
     warnings = sum(not check.passed and check.severity == "warn" for check in inspection.checks)
@@ -115,12 +121,16 @@ def _write_quality(
     reasons = inspection.reasons
     left = came.loc[sorted(reasons)]
     if params.mask:
-        left = left.assign(text=left["text"].map(lambda text: texts.mask(text)[0], na_action="ignore"))
-    name = REASON if REASON not in left else f"quarantine_{REASON}"  # a kept column may be called so
+        left = left.assign(text=left["text"].map(lambda text: mask(text)[0], na_action="ignore"))
+    name = REASON
+    while name in left:  # a kept column may be called so
+        name = f"quarantine_{name}"
     left = left.assign(**{name: ["; ".join(reasons[row]) for row in left.index]})
     write_rows(left, folder / "quarantine.parquet", schema.append(pa.field(name, pa.string())))
     summary = summarise(came, inspection, task)
     folders.write_json(folder / "quality.json", summary)
+    folders.write_json(folder / SUITE, suite_file(inspection.checks))
+    folders.write_json(folder / VALIDATION, validation_file(inspection.checks))
     (folder / folders.REPORT).write_text(
         render(summary, came, inspection.rows, reasons, task, params), encoding="utf-8"
     )

@@ -23,7 +23,7 @@ def check_tokens(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.
     """Texts that the tokenizer cuts off at max_length, special tokens counted, and the share of tokens it does not know."""
     if params.on_truncation == "ignore" and params.on_unknown_tokens == "ignore":
         return rows, []
-    counts = _token_counts(rows, params)
+    counts = counted(rows["text"], params.model, params.revision)
     checks = []
     if params.on_truncation != "ignore":
         checks.append(_truncation(rows, counts["tokens"], task, params))
@@ -104,23 +104,23 @@ def main_script(text: str) -> str:
     return max(sorted(letters), key=letters.__getitem__, default="")
 
 
-def _token_counts(rows: "pd.DataFrame", params: Params) -> "pd.DataFrame":
+def counted(column: "pd.Series", model: str, revision: str) -> "pd.DataFrame":
     """Of each text its `tokens`, those that are no special ones (`plain`), and those of them that are `unknown`; all int."""
     import pandas as pd
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(params.model, params.revision)))
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(model, revision)))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     unknown, special = _unknown_id(tokenizer), len(tokenizer.encode("").ids)
-    texts = rows["text"].tolist()
+    texts = column.tolist()
     batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-    counted = [
+    found = [
         (len(encoded.ids), len(encoded.ids) - special, encoded.ids.count(unknown))
         for batch in progress(batches, "tokens", total=len(texts))
         for encoded in tokenizer.encode_batch(batch)
     ]
-    return pd.DataFrame(counted, columns=["tokens", "plain", "unknown"], index=rows.index)
+    return pd.DataFrame(found, columns=["tokens", "plain", "unknown"], index=column.index)
 
 
 def _unknown_id(tokenizer: Any) -> int:

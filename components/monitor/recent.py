@@ -85,6 +85,8 @@ def _rows(params: Params, needed: Sequence[str], slices: Sequence[str], bad: Qua
     for file in [named(file, how) for file in files]:
         with open_table(file, [*needed, *slices], how) as table:
             check_columns(table, file.shown, needed, how)
+            if table.bare:
+                print(f"monitor: quotes are text in {file.name}", file=sys.stderr)
             present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))
             for record in table.records:
                 if record.blank:

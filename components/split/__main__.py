@@ -18,7 +18,8 @@ def load() -> "tuple[type[StepParams], Run]":
 
 STEP = Step(
     name="split",
-    summary="Divides the rows into training, validation and test so that no group and no near-duplicate lies on two sides.",
+    summary="Divides the rows into training, validation and test so that no group and no near-duplicate lies on two sides; too "
+    "large a group is cut, and what is then near is counted.",
     inputs={"dataset": "the clean dataset"},
     outputs={"splits": "train.parquet, validation.parquet, test.parquet, split.json"},
     load=load,

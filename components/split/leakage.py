@@ -1,5 +1,6 @@
 """What must not lie on two sides: the same text, nearly the same text, the same group."""
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def row_groups(rows: "pd.DataFrame", threshold: float, use_group: bool, fold: Collection[str] = ()) -> np.ndarray:
-    """Group number of each row, int64 (n,): rows that must stay together have the same one.
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """What ties n rows together."""
 
-    Joined, over any number of links, are rows with the same normal form of the text (`fold` as in `normalise`), with nearly the
-    same text (Jaccard similarity of at least `threshold`; 0: off), and, if `use_group`, with the same value in the column
-    `group`.
-    """
+    atoms: np.ndarray
+    """Number of each row's atom, int64 (n,): rows with the same normal form of the text or the same value in `group`, over any
+    number of links. They are never divided."""
+    first: np.ndarray
+    """The first row with the same normal form, int64 (n,)."""
+    near: np.ndarray
+    """Rows i < j with nearly the same text, int64 (m, 2); of those with the same normal form only the first."""
+
+    def groups(self) -> np.ndarray:
+        """Group number of each row, int64 (n,): atoms and near texts joined over any number of links."""
+        return components(len(self.atoms), np.concatenate([_first_rows_of(self.atoms), self.near]))
+
+
+def link_rows(rows: "pd.DataFrame", threshold: float, use_group: bool, fold: Collection[str] = ()) -> Links:
+    """How `rows` are tied together: by the normal form of the text (`fold` as in `normalise`), by a Jaccard similarity of at
+    least `threshold` (0: off), and, if `use_group`, by the column `group`."""
     forms = _forms(rows, fold)
-    links = _same(forms)
+    same = np.array(_same(forms), dtype=np.int64).reshape(-1, 2)
+    first = np.arange(len(rows))
+    first[same[:, 1]] = same[:, 0]
+    ties = same
     if use_group and "group" in rows:
-        links += _same(_named_groups(rows))
-    if threshold > 0:
-        first = np.flatnonzero(~forms.duplicated().to_numpy())
-        near = exact_near_pairs(forms.iloc[first].tolist(), threshold)
-        links += [(int(first[i]), int(first[j])) for i, j in near]
-    return components(len(rows), links)
+        ties = np.concatenate([same, np.array(_same(_named_groups(rows)), dtype=np.int64).reshape(-1, 2)])
+    once = np.flatnonzero(first == np.arange(len(rows)))
+    near = exact_near_pairs(forms.iloc[once].tolist(), threshold) if threshold > 0 else np.empty((0, 2), dtype=np.int64)
+    return Links(components(len(rows), ties), first, once[near])
 
 
 def leaks_into(
@@ -38,7 +53,7 @@ def leaks_into(
     both = pd.concat([rows, test], ignore_index=True)
     sides = np.repeat([0, 1], [len(rows), len(test)])
     forms = _forms(both, fold)
-    near = {forms[i]: j for i, j in _near_across(forms, sides, threshold)}
+    near = {forms[i]: j for i, j in _near_across(forms, sides, threshold).tolist()}
     found = _held_by_test(forms[sides == 0], near, "near-duplicate")
     if use_group and "group" in both:
         names = _named_groups(both)
@@ -66,6 +81,12 @@ def shared_between(
     if use_group and "group" in rows:
         found["shared_groups"] = _on_two_sides(_named_groups(rows), sides)
     return found
+
+
+def _first_rows_of(numbers: np.ndarray) -> np.ndarray:
+    """Links from the first row with a number to each row with it, int64 (n, 2)."""
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.stack([first[which], np.arange(len(numbers))], axis=1)
 
 
 def _forms(rows: "pd.DataFrame", fold: Collection[str]) -> "pd.Series":
@@ -99,10 +120,9 @@ def _on_two_sides(values: "pd.Series", sides: np.ndarray) -> int:
     return int((values.to_frame("value").assign(side=sides).groupby("value")["side"].nunique() > 1).sum())
 
 
-def _near_across(forms: "pd.Series", sides: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Pairs of row numbers i < j on different sides with nearly the same text; of equal texts on a side only the first."""
+def _near_across(forms: "pd.Series", sides: np.ndarray, threshold: float) -> np.ndarray:
+    """Rows i < j on different sides with nearly the same text, int64 (m, 2); of equal texts on a side only the first."""
     if threshold == 0:
-        return []
+        return np.empty((0, 2), dtype=np.int64)
     once = np.flatnonzero(~forms.to_frame().assign(side=sides).duplicated().to_numpy())
-    pairs = exact_near_pairs(forms.iloc[once].tolist(), threshold, sides[once])
-    return [(int(once[i]), int(once[j])) for i, j in pairs]
+    return once[exact_near_pairs(forms.iloc[once].tolist(), threshold, sides[once])]

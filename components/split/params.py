@@ -38,6 +38,22 @@ class Params(StepParams):
         description="Texts whose character 4-grams have at least this Jaccard similarity stay in one split; 0.5 to 1, "
         "or 0: only texts with the same normal form stay together.",
     )
+    max_group_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Share of all rows that a group of near-duplicates may have: a larger one fills validation or the test, or "
+        "can only be training. It is cut into pieces of at most this share of it; 1: none is cut. Rows of one text or `group` "
+        "are never divided.",
+    )
+    max_cut_loss: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Where a group was cut, rows of validation and test that are near a row on another side leave, up to this "
+        "share of a label's rows there. A label that would lose more (a template) keeps them, and they are counted. 1: all "
+        "leave, 0: none.",
+    )
     use_group: bool = Field(
         True,
         description="Rows with the same value in the column `group` stay in one split, where there is that column.",

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.split.assignment import by_time, stratified, timestamps
-from components.split.leakage import leaks_into, row_groups, shared_between
+from components.split.giant import account as account_of_cut
+from components.split.giant import cut, leaving, said, were_cut
+from components.split.leakage import leaks_into, link_rows, shared_between
 from components.split.params import Params
 from components.split.rare import asked_and_got, one_group_each, overdrawn, rare_labels
 from components.split.shares import label_shares, largest_deviation
@@ -20,7 +22,9 @@ from fineline.texts.sameness import fold_of
 if TYPE_CHECKING:
     import pandas as pd
 
-DROPPED = -1
+_TOLD = 10  # points by which a label's share may be off before the line says why
+DROPPED, TOO_NEAR = -1, -2
+"""In place of a split's number: left by `rare_label`, and left after a group was cut."""
 
 
 def run(*, params: Params, dataset: Path, splits: Path) -> str:
@@ -38,7 +42,7 @@ def run(*, params: Params, dataset: Path, splits: Path) -> str:
     with folders.output(splits) as folder:
         for name in SPLITS:
             write_rows(parts[name], folder / f"{name}.parquet", row_schema(dataset / DATA))
-        account["proof"] = _proof(folder, params, fold)
+        account["proof"] = _proof(folder, params, fold, _near_by_design(account))
         folders.write_json(folder / "split.json", account)
         folders.write_manifest(
             folder,
@@ -50,6 +54,7 @@ def run(*, params: Params, dataset: Path, splits: Path) -> str:
                 **{key: account[key] for key in ("rows", "largest_deviation", "groups", "proof")},
                 "leaked": account["leaked"]["count"],
                 "dropped": account["rare_labels"]["dropped"],
+                **({"left_after_cut": len(account["cut"]["left"])} if "cut" in account else {}),
             },
         )
     return _line(account)
@@ -75,19 +80,13 @@ def divide(
             "give a test split of other rows",
         )
 
-    groups = row_groups(rest, params.near_duplicate_threshold, params.use_group, fold)
+    links = link_rows(rest, params.near_duplicate_threshold, params.use_group, fold)
+    groups = cut(links, whole := links.groups(), params.max_group_share)
     strata = task.strata(rest).astype(object)  # as dtype=str each would take the longest one's memory
-    rare: dict[str, dict[str, int]] = {}
-    spread: dict[str, dict[str, int]] = {}
-    takers = 0
-    if params.mode == "time":
-        split = by_time(groups, timestamps(rest), shares)
-    else:
-        labels, of_labels = strata.to_numpy(), groups[strata.index]
-        rare = rare_labels(of_labels, labels, len(shares))
-        spread, takers = overdrawn(of_labels, labels, shares, params.rare_take)
-        split = _stratify(groups, strata, shares, _keys(rest, params.use_group), rare, spread, params)
-
+    split, rare, spread, takers = _assigned(rest, groups, were_cut(whole, groups), strata, shares, params)
+    leave = leaving(links, split, strata, params.max_cut_loss)
+    cut_account = account_of_cut(rest, links, groups, split, leave, strata, names)
+    split = np.where(leave, TOO_NEAR, split)
     parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
     if is_test.any():
         parts["test"] = test.reset_index(drop=True)
@@ -105,11 +104,30 @@ def divide(
         "leaked": {"count": len(leaked), "rows": leaked},
         **({"spread_labels": spread} if spread else {}),
         **({"takers": takers} if takers else {}),
+        **({"cut": cut_account} if cut_account else {}),
     }
     if params.mode == "time":
         times = {name: timestamps(parts[name]) for name in names}
         account["time"] = {name: {"oldest": str(t.min()), "newest": str(t.max())} for name, t in times.items()}
     return parts, account
+
+
+def _assigned(
+    rows: "pd.DataFrame",
+    groups: np.ndarray,
+    cut_from: np.ndarray,
+    strata: "pd.Series",
+    shares: Sequence[float],
+    params: Params,
+) -> tuple[np.ndarray, dict[str, dict[str, int]], dict[str, dict[str, int]], int]:
+    """Split number of each row, int64 (n,); the rare labels; those that are spread; and how many others take from training."""
+    if params.mode == "time":
+        return by_time(groups, timestamps(rows), shares), {}, {}, 0
+    labels, of_labels = strata.to_numpy(), groups[strata.index]
+    rare = rare_labels(of_labels, labels, len(shares))
+    spread, takers = overdrawn(of_labels, labels, shares, params.rare_take)
+    keys = _keys(rows, params.use_group)
+    return _stratify(groups, cut_from, strata, shares, keys, rare, spread, params), rare, spread, takers
 
 
 def _asked(params: Params, predefined_test: bool) -> tuple[tuple[str, ...], list[float]]:
@@ -123,6 +141,7 @@ def _asked(params: Params, predefined_test: bool) -> tuple[tuple[str, ...], list
 
 def _stratify(
     groups: np.ndarray,
+    cut_from: np.ndarray,
     strata: "pd.Series",
     shares: Sequence[float],
     keys: np.ndarray,
@@ -131,7 +150,8 @@ def _stratify(
     params: Params,
 ) -> np.ndarray:
     """Split number of each row, or DROPPED, after the policy for the `rare` labels. Those of `spread`, and the rare ones when
-    the policy is so, have a group in training each; their other rows are divided as those of one label."""
+    the policy is so, have a group in training each; their other rows are divided as those of one label. Each group that was cut,
+    by number in `cut_from` (-1: none), is divided as asked too: a template is tested on as much as it is learned."""
     if rare and params.rare_label == "reject":
         raise DataRejected(
             f"labels in fewer than {len(shares)} groups of rows, too few for every split: {_some(rare)}",
@@ -150,6 +170,7 @@ def _stratify(
         return split
     numbers = np.unique(labels, return_inverse=True)[1]
     numbers[is_pooled] = -1
+    numbers = np.unique(np.stack([cut_from[of], numbers]), axis=1, return_inverse=True)[1]
     fixed[of[is_rare & ~is_pooled]] = True
     fixed |= one_group_each(groups, labels, pooled, of)
     stay = kept[of]
@@ -205,10 +226,15 @@ def _check_parts(
             )
 
 
-def _proof(folder: Path, params: Params, fold: Collection[str] = ()) -> dict[str, Any]:
-    """Counts anew, from the written files, what lies on two sides. Anything but 0 is a bug of this step."""
+def _near_by_design(account: dict[str, Any]) -> int:
+    """Pairs of near-duplicates on two sides: of labels that would lose too many rows without them."""
+    return account["cut"]["near_another_side"]["pairs"] if "cut" in account else 0
+
+
+def _proof(folder: Path, params: Params, fold: Collection[str] = (), near_by_design: int = 0) -> dict[str, Any]:
+    """Counts anew, from the written files, what lies on two sides. Anything but 0, or the pairs known, is a bug of this step."""
     proof = shared_between(read_splits(folder), params.near_duplicate_threshold, params.use_group, fold)
-    if any(value for name, value in proof.items() if name != "threshold"):
+    if proof["shared_texts"] or proof["shared_groups"] or proof["near_duplicate_pairs"] != near_by_design:
         raise RuntimeError(f"the splits leak, which must not happen: {proof}")
     return proof
 
@@ -218,11 +244,18 @@ def _line(account: dict[str, Any]) -> str:
     line = ", ".join(f"{name} {rows[name]:,}" for name in SPLITS) + " rows"
     if worst["label"]:
         line += f", label shares within {worst['points']:.1f} points"
+    if worst["points"] > _TOLD and worst["rows"] > 1:
+        line += (
+            f" ({worst['label']}: asked {worst['asked']:.1%} in {worst['split']}, got {worst['share']:.1%}, because "
+        )
+        line += f"rows stay together, {account['groups']['largest']:,} at most{', or left' * ('cut' in account)})"
     line += f", {account['groups']['joined_rows']:,} rows kept together"
     if account["leaked"]["count"]:
         line += f", {account['leaked']['count']:,} removed that leaked into the test"
-    if said := asked_and_got(account, len(account["labels"])):
-        line += f"; {said}"
+    if "cut" in account:
+        line += f"; {said(account['cut'])}"
+    if reason := asked_and_got(account, len(account["labels"])):
+        line += f"; {reason}"
     if "spread_labels" in account:
         line += f", {len(account['spread_labels']):,} labels of few rows spread over the splits"
     if account["rare_labels"]["labels"]:

@@ -97,5 +97,7 @@ def _value(cell: Any) -> Any:
         return cell.as_py()
     except OverflowError as error:
         return Unreadable(f"a {cell.type} beyond what can be ({error})")
+    except UnicodeDecodeError as error:
+        return Unreadable(f"no UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})")
     except ValueError as error:
         return Unreadable(f"no {cell.type} ({error})")

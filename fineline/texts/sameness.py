@@ -95,11 +95,9 @@ def near_pairs(forms: Sequence[str], threshold: float) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def exact_near_pairs(
-    forms: Sequence[str], threshold: float, sides: "np.ndarray | None" = None
-) -> list[tuple[int, int]]:
+def exact_near_pairs(forms: Sequence[str], threshold: float, sides: "np.ndarray | None" = None) -> np.ndarray:
     """All index pairs i < j of normal forms whose shingles have a Jaccard similarity of at least `threshold` (above 0 to 1),
-    none missed.
+    none missed; sorted, int64 (m, 2).
 
     For a promise ("no row of the test split is near one of training"), where `near_pairs` would leave out about 5 in 100
     pairs just above the threshold. With `sides`, int64 (n,), only pairs that lie on different sides. A set-similarity join
@@ -112,7 +110,7 @@ def exact_near_pairs(
     least = np.ceil(threshold * sizes - 1e-9).astype(np.int64)
     rare = _first_columns(whole, np.minimum(sizes, sizes - least + _SHARED))
     rare_by_shingle = rare.T.tocsr()
-    pairs: list[tuple[int, int]] = []
+    pairs = [np.empty((0, 2), dtype=np.int64)]
     for first in progress(
         range(0, len(forms), _ROWS_AT_ONCE),
         "near-duplicates",
@@ -130,8 +128,9 @@ def exact_near_pairs(
             left, right = i[start : start + _PAIRS_AT_ONCE], j[start : start + _PAIRS_AT_ONCE]
             shared = whole[left].multiply(whole[right]).sum(axis=1)
             near = shared >= threshold * (sizes[left] + sizes[right] - shared)
-            pairs += zip(left[near].tolist(), right[near].tolist(), strict=True)
-    return sorted(pairs)
+            pairs.append(np.stack([left[near], right[near]], axis=1))
+    together = np.concatenate(pairs)
+    return together[np.lexsort(together.T[::-1])]
 
 
 def _shingle_matrix(forms: Sequence[str]) -> "tuple[csr_array, np.ndarray]":
@@ -162,11 +161,11 @@ def _first_columns(matrix: "csr_array", counts: np.ndarray) -> "csr_array":
     return csr_array((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
 
 
-def components(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Group number of each of `count` items, int64 of shape (count,), where `pairs` connect; numbered by first member."""
+def components(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Group number of each of `count` items, int64 of shape (count,), where `pairs`, int64 (m, 2), connect; numbered by first
+    member."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows, columns = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)

@@ -79,6 +79,8 @@ def test_files_schema_and_manifests(check, messy):
     assert files_of(outcome.quality_folder) == {
         "quality.json",
         "quarantine.parquet",
+        "suite.json",
+        "validation.json",
         "report.html",
         "manifest.json",
         "run.json",
@@ -105,12 +107,14 @@ def test_same_input_same_bytes(check, messy):
     assert first.report == second.report
 
 
-def test_every_severity_parameter_belongs_to_a_check(check, messy):
+def test_every_severity_parameter_belongs_to_a_check(check, messy, tmp_path):
+    own = tmp_path / "suite.json"
+    own.write_text('{"expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "text"}}]}')
     named = {name.removeprefix("on_") for name in Params.model_fields if name.startswith("on_")}
     rows = messy.assign(split=["test" if number % 5 == 0 else None for number in range(len(messy))])
-    all_on = check(rows, "on", labels=["card", "login", "transfer"])
-    assert set(all_on.checks) == named | {"classes"}
-    all_off = check(rows, "off", **{f"on_{name}": "ignore" for name in named})
+    all_on = check(rows, "on", labels=["card", "login", "transfer"], suite=str(own))
+    assert {name.split(":")[0] for name in all_on.checks} == named | {"classes"}
+    all_off = check(rows, "off", suite=str(own), **{f"on_{name}": "ignore" for name in named})
     assert set(all_off.checks) == {"classes"}
     assert len(all_off.clean) == len(rows)
     pd.testing.assert_series_equal(all_off.clean["text"], rows["text"])
@@ -207,6 +211,11 @@ def test_a_kept_column_called_reason_stays(check, rows):
     left = pd.read_parquet(outcome.quality_folder / "quarantine.parquet")
     assert left[["reason", "quarantine_reason"]].values.tolist() == [["mine", "missing_text"]]
     assert list(outcome.clean["reason"]) == list(rows["reason"])
+    both = rows.assign(quarantine_reason="theirs")
+    outcome = check(with_rows(both, {"text": "  ", "reason": "mine"}), name="both", **CALM)
+    assert outcome.code == 0, outcome.err
+    left = pd.read_parquet(outcome.quality_folder / "quarantine.parquet")
+    assert left.iloc[0, -3:].tolist() == ["mine", "theirs", "missing_text"]
 
 
 def test_repeated_ids_reject(check, rows):

@@ -85,6 +85,7 @@ def test_the_quotes_of_a_tsv(
     read: Callable[..., pd.DataFrame],
     ingest: Ingest,
     tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     source = write(tmp_path / "a.tsv", content)
     assert pairs(read(source, max_bad_rows=0)) == expected
@@ -93,6 +94,7 @@ def test_the_quotes_of_a_tsv(
     assert ("; quotes are text in a.tsv" in ingest(source)[1]) == bare
     found = recent.read(MonitorParams(source=str(source), max_bad_rows=0), [])
     assert found.rows["text"].tolist() == [text for text, _ in expected]
+    assert ("monitor: quotes are text in a.tsv" in capfd.readouterr().err) == bare
 
 
 def test_a_long_text_at_the_end_of_what_is_looked_at(

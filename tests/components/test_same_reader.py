@@ -204,6 +204,28 @@ def test_a_date_that_python_cannot_hold_costs_its_row_where_it_is_used(
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("first text,a,2022-01-08,")
 
 
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_parquet_text_that_is_no_utf8_costs_its_row(
+    dictionary: bool, ingest: Ingest, predict: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """Writers in C++ and Rust do not check; a column `reason` is a column like others."""
+    cells = pa.array([b"first text", b"caf\xe9 text", b"third text"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, cells.buffers())
+    columns = {"text": text.dictionary_encode() if dictionary else text, "label": ["a", "b", "b"], "reason": ["x"] * 3}
+    source = tmp_path / "broken.parquet"
+    pq.write_table(pa.table(columns), source)
+    code, _, error = ingest(source, keep_columns=["reason"])
+    assert code == 0, error
+    (entry,) = quarantined(tmp_path / "dataset")
+    assert (entry["line"], entry["reason"]) == (2, "text is no UTF-8 (byte 0xe9 at 3)")
+    assert json.loads(entry["content"])["reason"] == "x"
+    found = recent.read(MonitorParams(source=str(source)), [])
+    assert (found.rows["text"].tolist(), found.bad) == (SMALL[::2], 1)
+    code, error = predict(source, tmp_path / "out.jsonl")
+    assert code == 3
+    assert "no UTF-8" in error
+
+
 def test_binary_that_is_no_text_is_said(ingest: Ingest, tmp_path: Path) -> None:
     table = pq.read_table(INPUTS / "binary.parquet").slice(0, 2).to_pydict()
     table["text"][1] = b"\xff\xfe\x00"

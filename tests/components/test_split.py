@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from components.split.assignment import stratified
-from components.split.leakage import leaks_into, row_groups, shared_between
+from components.split.leakage import leaks_into, link_rows, shared_between
 from components.split.params import Params
 from components.split.step import _proof
 from fineline.artifacts import folders
@@ -113,10 +113,10 @@ def test_chains_of_links_join_rows() -> None:
             "group": [None, "a", None, "a", "", ""],
         }
     )
-    assert row_groups(rows, 0, use_group=True).tolist() == [0, 0, 1, 0, 2, 3]
-    assert row_groups(rows, 0.5, use_group=True).tolist() == [0, 0, 0, 0, 1, 2]
-    assert row_groups(rows, 0.5, use_group=False).tolist() == [0, 0, 0, 1, 2, 3]
-    assert row_groups(rows.drop(columns="group"), 0, use_group=True).tolist() == [0, 0, 1, 2, 3, 4]
+    assert link_rows(rows, 0, use_group=True).groups().tolist() == [0, 0, 1, 0, 2, 3]
+    assert link_rows(rows, 0.5, use_group=True).groups().tolist() == [0, 0, 0, 0, 1, 2]
+    assert link_rows(rows, 0.5, use_group=False).groups().tolist() == [0, 0, 0, 1, 2, 3]
+    assert link_rows(rows.drop(columns="group"), 0, use_group=True).groups().tolist() == [0, 0, 1, 2, 3, 4]
 
 
 def test_rows_of_emoji_are_no_leaks_of_each_other(run_step: RunStep, tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_exact_near_pairs_are_those_of_all_comparisons(threshold: float) -> None
     sides = np.arange(len(texts)) % 2
     pairs = [pair for pair in itertools.combinations(range(len(texts)), 2) if _near(texts, pair, threshold)]
     assert len(pairs) > 20
-    assert exact_near_pairs(texts, threshold) == pairs
-    assert exact_near_pairs(texts, threshold, sides) == [(i, j) for i, j in pairs if sides[i] != sides[j]]
+    assert exact_near_pairs(texts, threshold).tolist() == [[i, j] for i, j in pairs]
+    assert exact_near_pairs(texts, threshold, sides).tolist() == [[i, j] for i, j in pairs if sides[i] != sides[j]]
 
 
 def test_groups_of_mixed_labels_are_spread_evenly() -> None:
