@@ -111,6 +111,8 @@ def _rows(content: Mapping[str, Any]) -> str:
         ["read", f"{content['read']:,}"],
         ["without text", f"{content['empty']:,}"],
         ["bad", f"{content['bad']:,}{': ' if content['bad'] else ''}{content['first_bad']}"],
+        ["with a text that another one has", f"{content['repeated']:,}"],
+        ["not read", ", ".join(content["left_out"]) or "nothing"],
         ["compared", f"{content['rows']:,}"],
         ["of the reference", f"{content['reference_rows']:,}"],
         ["answers", content["answers"] + (f", version {content['version']}" if content["version"] else "")],

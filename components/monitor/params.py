@@ -37,7 +37,13 @@ class Params(StepParams):
     max_bad_rows: BadRows = Field(
         10,
         description="Rows that may be unreadable, or have a time that is none or has not come yet, before the step fails with "
-        "exit code 3; below 1 their share of all rows. They are counted and named, and not compared.",
+        "exit code 3; below 1 their share of all rows. They are counted and named, and not compared. A file that cannot be read "
+        "counts as one.",
+    )
+    count_repeats: bool = Field(
+        False,
+        description="Whether a text that comes again counts again. Copies are no independent rows: where clients try again, they "
+        "raise false alarms (docs/monitoring.md).",
     )
     window_days: float = Field(
         30.0,

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.monitor.params import Params
-from fineline.process.errors import DataRejected
+from fineline.process.errors import DataRejected, FinelineError, UsageError
 from fineline.rows.cells import text_of
-from fineline.rows.quarantine import Quarantine
+from fineline.rows.quarantine import Quarantine, TooManyBad
 from fineline.rows.records import Record
 from fineline.rows.tables import check_columns, named, open_table
-from fineline.sources.locations import find_files, said_left_out
+from fineline.sources.locations import File, find_files, said_left_out
 from fineline.sources.redaction import redacted
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ _CLOCKS_DIFFER_BY = "1D"
 class Recent:
     """`rows` to compare, of `read` rows in all, of which `empty` had no text; `version` is that of logged predictions.
 
-    `bad` rows could not be read or have a time that cannot be; `first_bad` names the first of them.
+    `bad` rows, and files, could not be read, or have a time that cannot be; `first_bad` names the first of them. `repeated` rows
+    have the text of another one that is compared. `left_out` names what lies beside the files and is not read.
     """
 
     rows: "pd.DataFrame"
@@ -38,20 +39,26 @@ class Recent:
     version: str
     bad: int = 0
     first_bad: str = ""
+    repeated: int = 0
+    left_out: Sequence[str] = ()
 
 
 def read(params: Params, slices: Sequence[str]) -> Recent:
     """The recent rows: text, the columns of `slices` that the source has, and logged predictions if asked; all as text.
 
-    Raises UsageError when the source or a column is not there, DataRejected when a file cannot be read as what its name
-    says or more rows are bad than monitor.max_bad_rows, ResourceError when the storage does not answer.
+    A file that cannot be read as what its name says is a bad one among others. Raises UsageError when the source or a column
+    is not there, DataRejected when no file can be read or more is bad than monitor.max_bad_rows, ResourceError when the storage
+    does not answer.
     """
     import pandas as pd
 
     logged = LOGGED if params.predictions == "logged" else ()
     needed = list(dict.fromkeys(filter(None, [*params.columns.values(), *logged])))
     bad = Quarantine(io.StringIO(), params.max_bad_rows, params.reading())
-    rows = pd.DataFrame(list(_rows(params, needed, slices, bad)), columns=[*dict.fromkeys([*needed, *slices]), _PLACE])
+    files = _files(params)
+    rows = pd.DataFrame(
+        list(_rows(params, files, needed, slices, bad)), columns=[*dict.fromkeys([*needed, *slices]), _PLACE]
+    )
     count = len(rows) + bad.count
     time = params.columns["time"] or ("time" if logged else "")
     times = _times(rows, time, bad) if time else None
@@ -69,35 +76,64 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
         if logged:
             version = str(rows.loc[times[rows.index].idxmax(), "version"])
             rows = rows[rows["version"] == version]
+    repeated = pd.Series(False, rows.index) if params.count_repeats else rows.duplicated("text")
+    rows = rows[~repeated]
     if len(rows) > params.max_rows:
         rows = rows.sample(params.max_rows, random_state=params.seed).sort_index()
     there = [name for name in rows if name == "text" or (name != _PLACE and rows[name].notna().any())]
     rows = rows[there].reset_index(drop=True)
-    return Recent(rows, count, empty, version, bad.count, bad.summary())
+    return Recent(rows, count, empty, version, bad.count, bad.summary(), int(repeated.sum()), files[0].left_out)
 
 
-def _rows(params: Params, needed: Sequence[str], slices: Sequence[str], bad: Quarantine) -> Iterator[dict[str, Any]]:
-    """The columns of every row that can be read, with its place, which is shown to people; the others are counted in `bad`."""
-    how = params.reading()
-    files = find_files(params.source)
-    if said := said_left_out(files):
+def _files(params: Params) -> list[File]:
+    """The files of the source that hold something; the first names what lies beside them and is not read, empty ones too."""
+    found = find_files(params.source)
+    full = [file for file in found if file.info.get("size") != 0] or found
+    empty = [f"{file.name} (empty)" for file in found if file not in full]
+    full[0] = dataclasses.replace(full[0], left_out=[*full[0].left_out, *empty])
+    if said := said_left_out(full):
         print(f"monitor: {redacted(params.source)}{said}", file=sys.stderr)
-    for file in [named(file, how) for file in files]:
-        with open_table(file, [*needed, *slices], how) as table:
-            check_columns(table, file.shown, needed, how)
-            present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))
-            for record in table.records:
-                if record.blank:
-                    continue
-                try:
-                    if record.problem:
-                        raise ValueError(record.problem)
-                    row = {name: text_of(record, name, how, table.class_names) for name in present}
-                    if params.predictions == "logged" and (none := [name for name in LOGGED if row[name] is None]):
-                        raise ValueError(f"no {none[0]}")
-                    yield {**row, _PLACE: (file.name, record.line)}
-                except ValueError as reason:
-                    bad.add(file.name, record, str(reason))
+    return full
+
+
+def _rows(
+    params: Params, files: Sequence[File], needed: Sequence[str], slices: Sequence[str], bad: Quarantine
+) -> Iterator[dict[str, Any]]:
+    """The columns of every row that can be read, with its place, which is shown to people; the others are counted in `bad`, as is
+    a file that cannot be read to its end, unless none can."""
+    failures: list[FinelineError] = []
+    for file in files:
+        try:
+            yield from _rows_of(file, params, needed, slices, bad)
+        except TooManyBad:
+            raise
+        except (DataRejected, UsageError) as error:
+            failures.append(error)
+            bad.add(file.name, Record(0, {}), error.what)
+    if len(failures) == len(files):
+        raise failures[0]
+
+
+def _rows_of(
+    file: File, params: Params, needed: Sequence[str], slices: Sequence[str], bad: Quarantine
+) -> Iterator[dict[str, Any]]:
+    how = params.reading()
+    with open_table(named(file, how), [*needed, *slices], how) as table:
+        check_columns(table, file.shown, needed, how)
+        present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))
+        for record in table.records:
+            if record.blank:
+                continue
+            try:
+                if record.problem:
+                    raise ValueError(record.problem)
+                row = {name: text_of(record, name, how, table.class_names) for name in present}
+                if params.predictions == "logged" and (none := [name for name in LOGGED if row[name] is None]):
+                    raise ValueError(f"no {none[0]}")
+            except ValueError as reason:
+                bad.add(file.name, record, str(reason))
+            else:
+                yield {**row, _PLACE: (file.name, record.line)}
 
 
 def _times(rows: "pd.DataFrame", column: str, bad: Quarantine) -> "pd.Series":

@@ -67,6 +67,8 @@ def _what_was_read(params: Params, kept: Features, found: Recent) -> dict[str, A
         "empty": found.empty,
         "bad": found.bad,
         "first_bad": found.first_bad,
+        "repeated": found.repeated,
+        "left_out": list(found.left_out),
         "answers": params.predictions,
         "version": found.version,
         "columns_not_in_source": [name for name in _slice_columns(kept) if name not in found.rows],

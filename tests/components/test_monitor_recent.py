@@ -22,7 +22,7 @@ from components.quantize.step import run as quantize
 from fineline.artifacts import folders
 from fineline.bundles import reference
 from fineline.bundles.bundle import embeddings, open_bundle, predict
-from fineline.process.errors import UsageError
+from fineline.process.errors import DataRejected, UsageError
 from fineline.rows.dataset import read_rows
 from fineline.serving.sample_log import SCHEMA
 from tests.conftest import make_rows
@@ -100,6 +100,37 @@ def test_bad_and_blank_rows_are_counted(tmp_path: Path) -> None:
     assert found.rows["text"].tolist() == ["hello", "bye"]
     assert (found.read, found.empty, found.bad) == (3, 0, 1)
     assert found.first_bad == "a.csv line 4: 3 cells where the header has 2"
+
+
+def test_a_bad_file_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "in"
+    written(folder, "a.csv")
+    (folder / "b.parquet").write_text("no Parquet")
+    whole = gzip.compress(ROWS.to_csv(index=False).encode())
+    (folder / "c.csv.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "d.csv").write_text("body\nhello\n")
+    (folder / "e.jsonl").touch()
+    (folder / "older").mkdir()
+    written(folder, "f.jsonl")
+    found = read(Params(source=str(folder), count_repeats=True), [])
+    assert found.rows["text"].tolist()[-3:] == found.rows["text"].tolist()[:3] == ["hello, you", *ROWS["text"][[1, 3]]]
+    assert found.bad == 3
+    for words in ("b.parquet is no whole Parquet file", "c.csv.gz is no whole gzip", "d.csv has no column 'text'"):
+        assert words in found.first_bad
+    assert list(found.left_out) == ["older/", "e.jsonl (empty)"]
+    assert "; 2 left out: older/, e.jsonl (empty)" in capsys.readouterr().err
+    with pytest.raises(DataRejected, match=r"3 rows cannot be read, 2 are allowed: .*b\.parquet is no whole Parquet"):
+        read(Params(source=str(folder), max_bad_rows=2), [])
+
+
+def test_a_text_counts_once(tmp_path: Path) -> None:
+    texts = ["hello", "bye", "hello ", "hello", "Hello"]
+    pd.DataFrame({"text": texts, "time": ["2026-01-01", *["2026-02-01"] * 4]}).to_csv(tmp_path / "a.csv", index=False)
+    found = read(Params(source=str(tmp_path / "a.csv"), columns={"time": "time"}, window_days=1), [])
+    assert (found.rows["text"].tolist(), found.repeated, found.read) == (["bye", "hello ", "hello", "Hello"], 0, 5)
+    found = read(Params(source=str(tmp_path / "a.csv")), [])
+    assert (found.rows["text"].tolist(), found.repeated) == (["hello", "bye", "hello ", "Hello"], 1)
+    assert len(read(Params(source=str(tmp_path / "a.csv"), count_repeats=True), []).rows) == 5
 
 
 def write_log(folder: Path, bundle: Path, texts: list[str], version: str, day: int, **changes: object) -> None:
