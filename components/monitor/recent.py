@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOGGED = ("time", "label", "score", "version")
 """What a serving log has beside the text (fineline/serving/sample_log.py)."""
+CANARY = "canary"
 
 _PLACE = "\0place"
 _CLOCKS_DIFFER_BY = "1D"
@@ -53,6 +54,7 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     import pandas as pd
 
     logged = LOGGED if params.predictions == "logged" else ()
+    slices = [*slices, CANARY] if logged else slices
     needed = list(dict.fromkeys(filter(None, [*params.columns.values(), *logged])))
     bad = Quarantine(io.StringIO(), params.max_bad_rows, params.reading())
     files = _files(params)
@@ -69,6 +71,8 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     text = rows[text_column].str.strip().fillna("")
     rows = rows[text != ""].rename(columns={text_column: "text"})
     empty = count - bad.count - len(rows)
+    if logged:  # of the model's answers, not of its shadow's
+        rows = rows[rows[CANARY] != "true"]
     version = ""
     if times is not None and len(rows):
         times = times[rows.index]

@@ -15,13 +15,14 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from fineline import __version__
 from fineline.serving import description, protocol
-from fineline.serving.batching import Answer, Batcher, QueueFull
+from fineline.serving.batching import Answer, Batcher, QueueFull, Scored
 from fineline.serving.bodies import CLIENT_WENT_AWAY, body_of
 from fineline.serving.edge import Edge
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served, Watch
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
+from fineline.serving.shadow import Pair, Shadow
 
 RETRY_AFTER_SECONDS = 1
 COMPRESSED_FROM = 1_024
@@ -43,6 +44,7 @@ class Service:
     batcher: Batcher
     metrics: Metrics
     sample_log: SampleLog | None
+    shadow: Shadow | None
 
     def model(self, name: str, version: str = "") -> Served:
         """The model that is served. Raises HTTPException when it has another name or version."""
@@ -53,23 +55,33 @@ class Service:
             raise HTTPException(404, f"there is no version '{version}' of '{name}'; this server has '{now.version}'")
         return now
 
-    async def answers(self, request: Request, model: Served, texts: list[str]) -> list[Answer]:
-        """The answers to `texts`, counted and logged. Raises HTTPException for texts that are refused."""
+    async def answers(
+        self, request: Request, model: Served, texts: list[str], pinned: bool = False
+    ) -> tuple[Served, list[Answer]]:
+        """(the version that answers, its answers to `texts`), counted and logged: `model`, or its shadow unless `pinned`.
+
+        Raises HTTPException for texts that are refused.
+        """
         _check(texts, self.settings)
-        request.state.logged = {"texts": len(texts), "version": model.version}
+        pair = Pair(model)
+        if self.shadow and not pinned:
+            pair = self.shadow.pair(model, request.state.request_id)
+        request.state.logged = {"texts": len(texts), "version": pair.answers.version}
         try:
-            done = self.batcher.submit(model, texts)
+            done = self.batcher.submit(pair.answers, texts)
         except QueueFull:
             raise HTTPException(
                 503, "too much is waiting: try again later", {"Retry-After": str(RETRY_AFTER_SECONDS)}
             ) from None
-        found = await _in_time(request, done, self.settings.answer_seconds)
-        self.metrics.texts.inc(len(texts))
+        scored = await _in_time(request, done, self.settings.answer_seconds)
+        self.metrics.texts.labels(pair.answers.name, pair.answers.version).inc(len(texts))
         if self.settings.log_texts:
-            request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in found]}
-        if self.sample_log:
-            self.sample_log.add(model, texts, found)
-        return found
+            request.state.logged |= {"asked": texts, "labels": [answer["label"] for answer in scored.answers]}
+        if self.shadow and pair.beside:
+            self.shadow.compare(pair, texts, scored)
+        elif self.sample_log:
+            self.sample_log.add(pair, texts, scored)
+        return pair.answers, scored.answers
 
 
 def make_app(service: Service) -> FastAPI:
@@ -132,8 +144,8 @@ def _add_model_routes(app: FastAPI, service: Service) -> None:
         version: str = "",
     ) -> Response:
         model = service.model(name, version)
-        found = await service.answers(request, model, protocol.texts_of(body))
-        return protocol.response(body, model, found)
+        answering, found = await service.answers(request, model, protocol.texts_of(body), pinned=bool(version))
+        return protocol.response(body, answering, found)
 
 
 def _add_own_routes(app: FastAPI, service: Service) -> None:
@@ -143,8 +155,7 @@ def _add_own_routes(app: FastAPI, service: Service) -> None:
     async def predict(
         request: Request, body: Annotated[PredictRequest, Depends(body_of(PredictRequest))]
     ) -> JSONResponse:
-        model = service.watch.served
-        found = await service.answers(request, model, body.texts)
+        model, found = await service.answers(request, service.watch.served, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
     @app.get("/metrics", responses=description.PROBE, response_class=PlainTextResponse)
@@ -169,7 +180,7 @@ async def _refused(_request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _in_time(request: Request, done: "concurrent.futures.Future[list[Answer]]", seconds: float) -> list[Answer]:
+async def _in_time(request: Request, done: "concurrent.futures.Future[Scored]", seconds: float) -> Scored:
     """The answers. What waits is let go after `seconds`, and when the client goes away."""
     asked, gone = asyncio.wrap_future(done), asyncio.ensure_future(_gone(request))
     either: set[asyncio.Future[Any]] = {asked, gone}

@@ -45,9 +45,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        crowded, ids = CROWDED in scope.get("state", {}), _ids(scope)
+        scope.setdefault("state", {})["request_id"] = ids["request_id"]
         # HEAD is GET whose answer has no body: the connection leaves that out, by the method that came.
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        crowded, ids = CROWDED in scope.get("state", {}), _ids(scope)
 
         async def watched(message: Message) -> None:
             nonlocal status

@@ -15,9 +15,10 @@ from fineline.serving.batching import Batcher
 from fineline.serving.connections import FOR_PROBES, Connection
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
-from fineline.serving.models import Watch, log
+from fineline.serving.models import SHADOW, Watch, log
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
+from fineline.serving.shadow import Shadow
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than nginx and AWS keep a connection to a server that does nothing, 60 s: else they send on one that was just closed."""
@@ -39,9 +40,13 @@ def serve(settings: Settings) -> None:
     if settings.log_folder:
         sample_log = SampleLog(settings.log_folder, settings.log_sample, settings.log_seconds, metrics)
     with _listen(settings) as listener:
-        watch = Watch(settings, metrics)
+        watches = [Watch(settings, metrics, settings.model)]
         batcher = Batcher(settings.threads, settings.max_wait_ms, settings.max_queue, metrics)
-        app = make_app(Service(settings, watch, batcher, metrics, sample_log))
+        shadow = None
+        if settings.shadow:
+            watches.append(Watch(settings, metrics, settings.shadow, SHADOW))
+            shadow = Shadow(watches[1], settings.canary, batcher, metrics, sample_log)
+        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow))
         config = uvicorn.Config(
             app,
             http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
@@ -58,7 +63,8 @@ def serve(settings: Settings) -> None:
             signal.SIGHUP, server.handle_exit
         )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
         server.run(sockets=[listener])
-    watch.stop()
+    for watch in watches:
+        watch.stop()
     batcher.close(seconds=1)
     if sample_log:
         sample_log.close()
