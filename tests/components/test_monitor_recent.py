@@ -137,7 +137,7 @@ def write_log(folder: Path, bundle: Path, texts: list[str], version: str, day: i
     """A file as the server writes it, with the bundle's own answers."""
     answers = predict(open_bundle(bundle, threads=1), texts, 16)
     time = datetime.datetime(2026, 3, day, tzinfo=datetime.UTC)
-    more = {"time": time, "model": "fineline", "version": version}
+    more = {"time": time, "model": "fineline", "version": version, "seconds": 0.01, "canary": False}
     rows = [{"text": text, **answer, **more, **changes} for text, answer in zip(texts, answers, strict=True)]
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / f"{version}.parquet")
@@ -154,8 +154,9 @@ def test_answers_are_those_that_were_served(run_step: RunStep, watched: Path, tm
     texts = make_rows(600, seed=8)["text"].tolist()
     write_log(tmp_path / "log", watched, texts[:300], "6", day=1, label="gone")
     write_log(tmp_path / "log", watched, texts[300:], "7", day=2)
+    write_log(tmp_path / "log", watched, texts[:9], "8", day=3, canary=True)  # a share that its shadow answered
     content = logged(run_step, watched, tmp_path / "log", tmp_path / "drift")
-    assert (content["verdict"], content["rows"], content["read"]) == ("no drift", 300, 600)
+    assert (content["verdict"], content["rows"], content["read"]) == ("no drift", 300, 609)
     assert content["version"] == "7"
     assert 0.95 < content["agreement"] <= 1
     write_log(tmp_path / "unsure", watched, texts[300:], "7", day=2, score=0.34)
