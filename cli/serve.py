@@ -19,6 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-texts", action="store_true", help="log the texts and their labels too")
     parser.add_argument("--log-folder", type=Path, metavar="DIR", help="where --log-sample goes, as Parquet files")
     parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="answer only who sends 'Authorization: Bearer TOKEN' with a line of this file (all but /v2/health)",
+    )
+    parser.add_argument(
         "--shadow",
         default="",
         metavar="MODEL",

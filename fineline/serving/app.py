@@ -23,6 +23,7 @@ from fineline.serving.models import Served, Watch
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 from fineline.serving.shadow import Pair, Shadow
+from fineline.serving.tokens import Tokens
 
 RETRY_AFTER_SECONDS = 1
 COMPRESSED_FROM = 1_024
@@ -45,6 +46,7 @@ class Service:
     metrics: Metrics
     sample_log: SampleLog | None
     shadow: Shadow | None
+    tokens: Tokens | None
 
     def model(self, name: str, version: str = "") -> Served:
         """The model that is served. Raises HTTPException when it has another name or version."""
@@ -91,14 +93,14 @@ def make_app(service: Service) -> FastAPI:
     app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.ready = True
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM, compresslevel=1)
-    app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state)
+    app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state, tokens=service.tokens)
     app.add_exception_handler(AnyHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(Exception, _failed)
     _add_server_routes(app)
     _add_model_routes(app, service)
     _add_own_routes(app, service)
-    description.describe(app, [protocol.InferRequest, PredictRequest])
+    description.describe(app, [protocol.InferRequest, PredictRequest], service.tokens is not None)
     return app
 
 
@@ -158,7 +160,7 @@ def _add_own_routes(app: FastAPI, service: Service) -> None:
         model, found = await service.answers(request, service.watch.served, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
 
-    @app.get("/metrics", responses=description.PROBE, response_class=PlainTextResponse)
+    @app.get("/metrics", responses=description.METRICS, response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

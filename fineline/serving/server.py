@@ -19,6 +19,7 @@ from fineline.serving.models import SHADOW, Watch, log
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 from fineline.serving.shadow import Shadow
+from fineline.serving.tokens import Tokens
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than nginx and AWS keep a connection to a server that does nothing, 60 s: else they send on one that was just closed."""
@@ -36,6 +37,7 @@ def serve(settings: Settings) -> None:
     log_json()
     _allow_files(settings.max_connections + FOR_PROBES + _OTHER_FILES)
     metrics = Metrics()
+    tokens = Tokens(settings.token_file) if settings.token_file else None
     sample_log = None
     if settings.log_folder:
         sample_log = SampleLog(settings.log_folder, settings.log_sample, settings.log_seconds, metrics)
@@ -46,7 +48,7 @@ def serve(settings: Settings) -> None:
         if settings.shadow:
             watches.append(Watch(settings, metrics, settings.shadow, SHADOW))
             shadow = Shadow(watches[1], settings.canary, batcher, metrics, sample_log)
-        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow))
+        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow, tokens))
         config = uvicorn.Config(
             app,
             http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is

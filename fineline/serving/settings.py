@@ -33,6 +33,7 @@ class Settings:
     name: str = ""
     log_texts: bool = False
     log_folder: Path | None = None
+    token_file: Path | None = None
     shadow: str = ""
     canary: float = _setting(
         0.0, 0, 1, "share of the requests, such as 5%%, that --shadow answers, chosen by their request id", share
