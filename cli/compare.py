@@ -143,7 +143,8 @@ def _differences(rows: "pd.DataFrame") -> tuple[str, str]:
     if differ.empty:
         return html_page.table(["both say the same of every text"], []), ""
     counts = differ.groupby(["model_label", "shadow_label"]).size().sort_values(ascending=False, kind="stable")
-    lines = [[*labels, int(count), f"{count / len(rows):.2%}"] for labels, count in counts.head(_SHOWN_PAIRS).items()]
+    most = counts.head(_SHOWN_PAIRS).reset_index(name="texts").itertuples(index=False)
+    lines = [[one, two, int(count), f"{count / len(rows):.2%}"] for one, two, count in most]
     (_, model), (_, shadow) = _named(rows)
     more = f" The {_SHOWN_PAIRS} most frequent of {len(counts):,}." if len(counts) > _SHOWN_PAIRS else ""
     headers = [f"version {model} says", f"version {shadow} says", "texts", "of all texts"]

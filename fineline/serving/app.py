@@ -90,7 +90,15 @@ def make_app(service: Service) -> FastAPI:
     """The application. `app.state.ready` is what /v2/health/ready says; whoever shuts the server down sets it to False."""
     # The pages of /docs load their scripts from the web; /openapi.json stays. A redirect to the path without its last slash
     # would lead from https to http behind a proxy that ends TLS.
-    app = FastAPI(title="fineline", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="fineline",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Its spans and logs would hold paths and what errors say, and so texts; fineline.serving.tracing makes the server's.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.state.ready = True
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM, compresslevel=1)
     app.add_middleware(Edge, settings=service.settings, metrics=service.metrics, state=app.state, tokens=service.tokens)

@@ -127,6 +127,7 @@ class Edge:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        scope.setdefault("state", {})["route"] = route
         if route not in QUIET:
             fields |= {"route": route, "status": status, "ms": round(1000 * seconds, 2)}
             log.info("request", extra={"fields": fields | scope.get("state", {}).get("logged", {})})

@@ -8,11 +8,14 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from fineline.process.errors import ResourceError, UsageError
+from fineline.serving import tracing
 from fineline.serving.app import Service, make_app
 from fineline.serving.batching import Batcher
 from fineline.serving.connections import FOR_PROBES, Connection
+from fineline.serving.edge import QUIET
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import SHADOW, Watch, log
@@ -49,28 +52,37 @@ def serve(settings: Settings) -> None:
             watches.append(Watch(settings, metrics, settings.shadow, SHADOW))
             shadow = Shadow(watches[1], settings.canary, batcher, metrics, sample_log)
         app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow, tokens))
-        config = uvicorn.Config(
-            app,
-            http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-        )
-        host, port = listener.getsockname()[:2]
-        log.info("listening", extra={"fields": {"host": host, "port": port}})
-        server = _Server(config, settings.drain_seconds)
-        signal.signal(
-            signal.SIGHUP, server.handle_exit
-        )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
-        server.run(sockets=[listener])
+        if traces := tracing.provider():
+            app.add_middleware(tracing.Traces, provider=traces, quiet=QUIET)
+        _run(app, settings, listener)
     for watch in watches:
         watch.stop()
     batcher.close(seconds=1)
     if sample_log:
         sample_log.close()
+    if traces:
+        tracing.close(traces, seconds=2)
     log.info("stopped")
+
+
+def _run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    """Answers at `listener` until a signal ends it."""
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    host, port = listener.getsockname()[:2]
+    log.info("listening", extra={"fields": {"host": host, "port": port}})
+    server = _Server(config, settings.drain_seconds)
+    signal.signal(
+        signal.SIGHUP, server.handle_exit
+    )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
+    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
