@@ -19,6 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-texts", action="store_true", help="log the texts and their labels too")
     parser.add_argument("--log-folder", type=Path, metavar="DIR", help="where --log-sample goes, as Parquet files")
     parser.add_argument(
+        "--feedback-folder",
+        type=Path,
+        metavar="DIR",
+        help="where POST /feedback, texts with the labels that are right, goes as JSON Lines (default: none is taken)",
+    )
+    parser.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",

@@ -55,6 +55,12 @@ class Params(StepParams):
         description="computed: the bundle answers the texts here. logged: its answers are the columns label and score of a "
         "serving log, those of the version that answered last; the bundle must give the same labels for 9 in 10.",
     )
+    feedback: str = Field(
+        "",
+        description="Texts with the labels that are right, such as the folder that `fineline serve --feedback-folder` writes: "
+        "columns text, label and time. Of those of the newest window_days the accuracy is counted. '' = there are none.",
+        json_schema_extra={"location": True},
+    )
     alpha: float = Field(
         0.05,
         gt=0,

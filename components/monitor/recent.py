@@ -89,6 +89,19 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     return Recent(rows, count, empty, version, bad.count, bad.summary(), int(repeated.sum()), files[0].left_out)
 
 
+def labelled(params: Params) -> "pd.DataFrame":
+    """text and label of monitor.feedback, of its newest days: of a text the label that came last. Raises as `read` does."""
+    columns = {"text": "text", "time": "time"}
+    given = {"source": params.feedback, "columns": columns, "predictions": "computed", "count_repeats": True}
+    found = read(params.model_copy(update=given), ["label"])
+    if "label" not in found.rows:
+        raise UsageError(
+            f"monitor.feedback: {redacted(params.feedback)} has no column 'label'", "give texts with their labels"
+        )
+    rows = found.rows.dropna(subset=["label"])
+    return rows.drop_duplicates("text", keep="last", ignore_index=True)
+
+
 def _files(params: Params) -> list[File]:
     """The files of the source that hold something; the first names what lies beside them and is not read, empty ones too."""
     found = find_files(params.source)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.monitor import drift as drifting
-from components.monitor import page, recent
+from components.monitor import page, quality, recent
 from components.monitor.params import Params
 from components.monitor.recent import Recent
 from fineline.artifacts import folders
 from fineline.bundles import reference
-from fineline.bundles.bundle import open_bundle
+from fineline.bundles.bundle import open_bundle, predict
 from fineline.bundles.reference import SLICE, Features
 from fineline.process.errors import UsageError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DRIFT = "drift.json"
+ACCURACIES = ("accuracy_estimated", "accuracy_counted")
+
 _LEAST_AGREEMENT = 0.9
 
 
@@ -34,6 +36,8 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
     kept = reference.read(bundle)
     found = recent.read(params, _slice_columns(kept))
     content = _what_was_read(params, kept, found)
+    if params.feedback:
+        content["accuracy_counted"] = _counted(params, bundle)
     with folders.output(drift) as folder:
         if min(len(found.rows), len(kept.rows)) < params.min_rows:
             html = _too_few(params, content)
@@ -76,6 +80,16 @@ def _what_was_read(params: Params, kept: Features, found: Recent) -> dict[str, A
     }
 
 
+def _counted(params: Params, bundle: Path) -> dict[str, Any] | None:
+    """How often the bundle is right on the texts that have labels; None when there is none of them."""
+    rows = recent.labelled(params)
+    if rows.empty:
+        return None
+    answers = predict(open_bundle(bundle, threads=1), rows["text"].tolist())
+    given = np.array([answer["label"] for answer in answers])
+    return quality.counted(given == rows["label"].to_numpy())
+
+
 def _too_few(params: Params, content: dict[str, Any]) -> str:
     """Adds to `content` that nothing can be said; gives the page."""
     rows, needed = (
@@ -94,6 +108,7 @@ def _compared(params: Params, bundle: Path, kept: Features, found: Recent, conte
     now = reference.features(opened, texts, slices, what="monitor")
     if params.predictions == "logged":
         now, content["agreement"] = _as_logged(now, found.rows)
+    content["accuracy_estimated"] = quality.estimated(now.rows["score"].to_numpy())
     findings = drifting.compare(params, kept, now)
     content["verdict"], content["reason"] = drifting.verdict(params, findings.tests)
     content["tests"] = findings.tests
@@ -122,6 +137,7 @@ def _figures(content: dict[str, Any]) -> dict[str, Any]:
         "p": min((test["adjusted"] for test in content["tests"]), default=1.0),
         "effect": max((test["effect"] for test in content["tests"] if not test["slice"]), default=0.0),
         "rows": content["rows"],
+        **{name: content[name]["accuracy"] for name in ACCURACIES if content.get(name)},
         "reason": content["reason"],
         "texts_sha256": content["texts_sha256"],
     }

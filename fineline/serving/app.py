@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -18,14 +18,17 @@ from fineline.serving import description, protocol
 from fineline.serving.batching import Answer, Batcher, QueueFull, Scored
 from fineline.serving.bodies import CLIENT_WENT_AWAY, body_of
 from fineline.serving.edge import Edge
+from fineline.serving.feedback import Feedback
 from fineline.serving.metrics import Metrics
-from fineline.serving.models import Served, Watch
+from fineline.serving.models import Served, Watch, log
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
 from fineline.serving.shadow import Pair, Shadow
 from fineline.serving.tokens import Tokens
 
 RETRY_AFTER_SECONDS = 1
+MAX_LABEL = 100
+"""Characters of a label in feedback, as ingest.max_label_characters."""
 COMPRESSED_FROM = 1_024
 """Bytes of an answer that is compressed for whoever takes gzip: below, it would hardly become smaller."""
 
@@ -34,6 +37,19 @@ class PredictRequest(BaseModel):
     """A request to /predict."""
 
     texts: list[str]
+
+
+class Told(BaseModel):
+    """A text with the label that is right."""
+
+    text: str
+    label: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL)]
+
+
+class FeedbackRequest(BaseModel):
+    """A request to /feedback."""
+
+    feedback: list[Told]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +63,7 @@ class Service:
     sample_log: SampleLog | None
     shadow: Shadow | None
     tokens: Tokens | None
+    feedback: Feedback | None
 
     def model(self, name: str, version: str = "") -> Served:
         """The model that is served. Raises HTTPException when it has another name or version."""
@@ -108,7 +125,7 @@ def make_app(service: Service) -> FastAPI:
     _add_server_routes(app)
     _add_model_routes(app, service)
     _add_own_routes(app, service)
-    description.describe(app, [protocol.InferRequest, PredictRequest], service.tokens is not None)
+    description.describe(app, [protocol.InferRequest, PredictRequest, FeedbackRequest], service.tokens is not None)
     return app
 
 
@@ -167,6 +184,24 @@ def _add_own_routes(app: FastAPI, service: Service) -> None:
     ) -> JSONResponse:
         model, found = await service.answers(request, service.watch.served, body.texts)
         return JSONResponse({"model": model.name, "version": model.version, "predictions": found})
+
+    @app.post("/feedback", **description.reads("FeedbackRequest", description.FEEDBACK))
+    async def tell(
+        request: Request, body: Annotated[FeedbackRequest, Depends(body_of(FeedbackRequest))]
+    ) -> dict[str, int]:
+        if service.feedback is None:
+            raise HTTPException(404, "this server keeps no feedback: it was started without --feedback-folder")
+        _check([told.text for told in body.feedback], service.settings)
+        if any("\0" in text for told in body.feedback for text in (told.text, told.label)):
+            raise HTTPException(400, "a text or a label holds a NUL character")
+        request.state.logged = {"texts": len(body.feedback)}
+        try:
+            await asyncio.to_thread(service.feedback.add, [(told.text, told.label) for told in body.feedback])
+        except OSError as error:
+            log.error("feedback lost", extra={"fields": {"rows": len(body.feedback), "why": error.strerror}})
+            raise HTTPException(503, "feedback cannot be written now: try again later") from None
+        service.metrics.feedback.inc(len(body.feedback))
+        return {"kept": len(body.feedback)}
 
     @app.get("/metrics", responses=description.METRICS, response_class=PlainTextResponse)
     async def read_metrics() -> Response:

@@ -27,7 +27,7 @@ def _sent(*statuses: int) -> Responses:
 _WORDS = {
     400: "The body is not what the route takes; error says what of it",
     401: "The server was given tokens, and none of them came",
-    404: "Another model or version serves here",
+    404: "Another model or version serves here, or what is asked for is switched off",
     408: "The body did not come in time",
     413: "The body or a text is too large",
     415: "The body is of a type or encoding that is not read",
@@ -42,6 +42,7 @@ READY = {**PROBE, 503: {"description": _WORDS[503]}}
 MODEL = {**GET, **_sent(404)}
 MODEL_READY = {**READY, **_sent(401, 404)}
 ANSWER = {**GET, **_sent(400, 408, 500, 504)}
+FEEDBACK = {**GET, **_sent(400, 404, 408, 500)}
 MODEL_ANSWER = {**ANSWER, **_sent(404), 200: {"content": {"application/octet-stream": {}}}}
 
 

@@ -73,6 +73,7 @@ class Metrics:
         )
         for result in ("loaded", "refused", "failed"):
             self.reloads.labels("model", result)
+        self.feedback = Counter("fineline_feedback", "Texts that came with the label that is right", registry=registry)
         self.log_dropped = Counter(
             "fineline_log_rows_dropped", "Sampled rows that could not be written", registry=registry
         )

@@ -16,6 +16,7 @@ from fineline.serving.app import Service, make_app
 from fineline.serving.batching import Batcher
 from fineline.serving.connections import FOR_PROBES, Connection
 from fineline.serving.edge import QUIET
+from fineline.serving.feedback import Feedback
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import SHADOW, Watch, log
@@ -41,6 +42,7 @@ def serve(settings: Settings) -> None:
     _allow_files(settings.max_connections + FOR_PROBES + _OTHER_FILES)
     metrics = Metrics()
     tokens = Tokens(settings.token_file) if settings.token_file else None
+    feedback = Feedback(settings.feedback_folder, "--feedback-folder") if settings.feedback_folder else None
     sample_log = None
     if settings.log_folder:
         sample_log = SampleLog(settings.log_folder, settings.log_sample, settings.log_seconds, metrics)
@@ -51,7 +53,7 @@ def serve(settings: Settings) -> None:
         if settings.shadow:
             watches.append(Watch(settings, metrics, settings.shadow, SHADOW))
             shadow = Shadow(watches[1], settings.canary, batcher, metrics, sample_log)
-        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow, tokens))
+        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow, tokens, feedback))
         if traces := tracing.provider():
             app.add_middleware(tracing.Traces, provider=traces, quiet=QUIET)
         _run(app, settings, listener)

@@ -33,6 +33,7 @@ class Settings:
     name: str = ""
     log_texts: bool = False
     log_folder: Path | None = None
+    feedback_folder: Path | None = None
     token_file: Path | None = None
     shadow: str = ""
     canary: float = _setting(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.monitor.params import Params
+from components.monitor.quality import estimated
 from components.monitor.recent import read
 from components.quantize.params import Params as QuantizeParams
 from components.quantize.step import run as quantize
@@ -24,6 +25,7 @@ from fineline.bundles import reference
 from fineline.bundles.bundle import embeddings, open_bundle, predict
 from fineline.process.errors import DataRejected, UsageError
 from fineline.rows.dataset import read_rows
+from fineline.serving.feedback import Feedback
 from fineline.serving.sample_log import SCHEMA
 from tests.conftest import make_rows
 from tests.watched_bundle import write_watched_bundle
@@ -301,3 +303,43 @@ def test_what_is_no_bundle(watched: Path, tmp_path: Path, run_step: RunStep) -> 
         code, _, error = run_step("monitor", {"source": "x.csv"}, bundle=given, drift=tmp_path / "drift")
         assert code == 2
         assert words in error
+
+
+def test_the_estimate_is_what_calibrated_scores_promise() -> None:
+    """Of 200 draws of 300 calibrated answers the interval at 95 % holds what labels would show in 180 at least (190 ± 3)."""
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(200):
+        scores = rng.beta(5, 2, 300)
+        found = estimated(scores)
+        assert found["rows"] == 300
+        held += found["low"] <= (rng.random(300) < scores).mean() <= found["high"]
+    assert 180 <= held <= 198
+    assert estimated(np.ones(5)) == {"accuracy": 1.0, "low": 1.0, "high": 1.0, "rows": 5}
+
+
+def test_feedback_is_counted_with_its_interval(run_step: RunStep, watched: Path, tmp_path: Path) -> None:
+    texts = make_rows(300, seed=8)["text"].drop_duplicates().tolist()
+    right = [answer["label"] for answer in predict(open_bundle(watched, threads=1), texts)]
+    feedback = Feedback(tmp_path / "feedback", "--folder")
+    feedback.add([(text, "wrong") for text in texts[:100]])
+    feedback.add([*zip(texts[:60], right[:60], strict=True)])  # what came last counts
+    (tmp_path / "feedback" / "00-old.jsonl").write_text(
+        json.dumps({"time": "2020-01-01", "text": texts[200], "label": "wrong"}) + "\n"
+    )
+    pd.DataFrame({"text": texts}).to_csv(tmp_path / "recent.csv", index=False)
+    params = {"source": str(tmp_path / "recent.csv"), "feedback": str(tmp_path / "feedback")}
+    code, _, error = run_step("monitor", params, bundle=watched, drift=tmp_path / "drift")
+    assert code == 0, error
+    content = json.loads((tmp_path / "drift" / "drift.json").read_text())
+    counted = content["accuracy_counted"]
+    assert (counted["accuracy"], counted["rows"]) == (0.6, 100)
+    assert (round(counted["low"], 3), round(counted["high"], 3)) == (0.502, 0.691)  # Wilson's, by hand
+    assert 0 < content["accuracy_estimated"]["low"] < content["accuracy_estimated"]["accuracy"] < 1
+    figures = folders.verify(tmp_path / "drift").figures
+    assert figures["accuracy_counted"] == 0.6
+    assert "counted on feedback" in (tmp_path / "drift" / "report.html").read_text()
+    params["feedback"] = str(tmp_path / "recent.csv")
+    shutil.rmtree(tmp_path / "drift")
+    code, _, error = run_step("monitor", params, bundle=watched, drift=tmp_path / "drift")
+    assert (code, "has no column 'time'" in error) == (2, True)
