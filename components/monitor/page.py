@@ -131,6 +131,7 @@ def _rows(content: Mapping[str, Any]) -> str:
         ["read", f"{content['read']:,}"],
         ["without text", f"{content['empty']:,}"],
         ["bad", f"{content['bad']:,}{': ' if content['bad'] else ''}{content['first_bad']}"],
+        ["older than monitor.window_days", f"{content['older']:,}"],
         ["with a text that another one has", f"{content['repeated']:,}"],
         ["not read", ", ".join(content["left_out"]) or "nothing"],
         ["compared", f"{content['rows']:,}"],

@@ -31,7 +31,8 @@ class Recent:
     """`rows` to compare, of `read` rows in all, of which `empty` had no text; `version` is that of logged predictions.
 
     `bad` rows, and files, could not be read, or have a time that cannot be; `first_bad` names the first of them. `repeated` rows
-    have the text of another one that is compared. `left_out` names what lies beside the files and is not read.
+    have the text of another one that is compared, `older` ones are not of the newest monitor.window_days. `left_out` names what
+    lies beside the files and is not read.
     """
 
     rows: "pd.DataFrame"
@@ -41,6 +42,7 @@ class Recent:
     bad: int = 0
     first_bad: str = ""
     repeated: int = 0
+    older: int = 0
     left_out: Sequence[str] = ()
 
 
@@ -73,10 +75,11 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
     empty = count - bad.count - len(rows)
     if logged:  # of the model's answers, not of its shadow's
         rows = rows[rows[CANARY] != "true"]
-    version = ""
+    version, older = "", 0
     if times is not None and len(rows):
         times = times[rows.index]
-        rows = rows[times >= times.max() - pd.Timedelta(days=params.window_days)]
+        old = times < times.max() - pd.Timedelta(days=params.window_days)
+        older, rows = int(old.sum()), rows[~old]
         if logged:
             version = str(rows.loc[times[rows.index].idxmax(), "version"])
             rows = rows[rows["version"] == version]
@@ -86,7 +89,7 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
         rows = rows.sample(params.max_rows, random_state=params.seed).sort_index()
     there = [name for name in rows if name == "text" or (name != _PLACE and rows[name].notna().any())]
     rows = rows[there].reset_index(drop=True)
-    return Recent(rows, count, empty, version, bad.count, bad.summary(), int(repeated.sum()), files[0].left_out)
+    return Recent(rows, count, empty, version, bad.count, bad.summary(), int(repeated.sum()), older, files[0].left_out)
 
 
 def labelled(params: Params) -> "pd.DataFrame":

@@ -71,6 +71,7 @@ def _what_was_read(params: Params, kept: Features, found: Recent) -> dict[str, A
         "empty": found.empty,
         "bad": found.bad,
         "first_bad": found.first_bad,
+        "older": found.older,
         "repeated": found.repeated,
         "left_out": list(found.left_out),
         "answers": params.predictions,
@@ -96,7 +97,8 @@ def _too_few(params: Params, content: dict[str, Any]) -> str:
         f"{content['rows']:,} recent and {content['reference_rows']:,} rows of the reference",
         params.min_rows,
     )
-    content |= {"verdict": drifting.TOO_FEW, "reason": f"{rows}, {needed:,} of each needed", "tests": []}
+    old = f"; {content['older']:,} more are not of the newest {params.window_days:g} days" if content["older"] else ""
+    content |= {"verdict": drifting.TOO_FEW, "reason": f"{rows}, {needed:,} of each needed{old}", "tests": []}
     return page.render(content)
 
 

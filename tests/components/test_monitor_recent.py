@@ -83,6 +83,7 @@ def test_only_the_newest_days_are_recent(tmp_path: Path) -> None:
     for days, count in ((1.0, 1), (3.0, 2), (90.0, 3)):
         found = read(Params(source=source, columns={"time": "time"}, window_days=days), [])
         assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"][-count:]
+        assert found.older == 3 - count
 
 
 def test_times_that_cannot_be_make_no_other_row_look_old(tmp_path: Path) -> None:
