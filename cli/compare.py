@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import tables
 from fineline.process.errors import DataRejected, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "log", type=Path, metavar="DIR", help="what `fineline serve --shadow ... --log-folder DIR` writes"
     )
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (%(default)s); replaced")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (%(default)s)")
+    parser.add_argument("--force", action="store_true", help="replace the page where it is there already")
     parser.add_argument(
         "--versions",
         nargs=2,
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Writes the page and says what is on it."""
+    tables.check_new(flags.out, flags.force)
     rows = _latest(_read(flags.log), flags.versions)
     from fineline.reports import html_page
 
@@ -64,10 +67,8 @@ def run(flags: argparse.Namespace) -> int:
         ],
         verdict=f"Both give the same label to {agree:,} of {len(rows):,} texts: {said} at 95 %.",
     )
-    try:
-        flags.out.write_text(page, encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise UsageError(f"--out {flags.out}: {error.strerror}", "give a file in a folder that is there") from None
+    with tables.whole(flags.out) as partial:
+        partial.write_text(page, encoding="utf-8")
     print(f"{flags.out}: versions {model} and {shadow} agree on {agree:,} of {len(rows):,} texts, {said}")
     return 0
 

@@ -2,8 +2,8 @@
 
 import argparse
 import csv
+import datetime
 import io
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -87,6 +87,8 @@ def _rows(file: File, columns: Mapping[str, str], how: Reading, bad: Quarantine)
                 found = {name: (text_of(record, name, how, table.class_names) or "").strip() for name in names}
                 if missing := [name for name in names if not found[name]]:
                     raise ValueError(f"no {missing[0]}")
+                if columns["time"]:
+                    datetime.datetime.fromisoformat(found[columns["time"]])
             except ValueError as reason:
                 bad.add(file.name, record, str(reason))
             else:
@@ -98,14 +100,17 @@ def _kept(folder: Path) -> list[tuple[str, str, str]]:
     """What lies in `folder`: each text once, with the label that came last. Rows that a kill cut off are left out, and said."""
     how = Reading("--")
     bad = Quarantine(io.StringIO(), _ANY_NUMBER, how)
-    kept: dict[str, tuple[str, str, str]] = {}
-    for file in find_files(str(folder)):
-        for row in _rows(named(file, how), {field: field for field in FIELDS}, how, bad):
-            kept.pop(row[0], None)
-            kept[row[0]] = row
+    columns = {field: field for field in FIELDS}
+    rows = [row for file in find_files(str(folder)) for row in _rows(named(file, how), columns, how, bad)]
+    kept = {row[0]: row for row in sorted(rows, key=_when)}
     if bad.count:
         print(f"left out {bad.count:,}: {bad.summary()}", file=sys.stderr)
     return list(kept.values())
+
+
+def _when(row: tuple[str, str, str]) -> datetime.datetime:
+    found = datetime.datetime.fromisoformat(row[2])
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 def _check_out(path: Path, force: bool) -> None:
@@ -115,10 +120,5 @@ def _check_out(path: Path, force: bool) -> None:
 
 
 def _write(path: Path, rows: list[tuple[str, str, str]]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([FIELDS, *rows])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with tables.whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([FIELDS, *rows])

@@ -94,15 +94,18 @@ def read(params: Params, slices: Sequence[str]) -> Recent:
 
 def labelled(params: Params) -> "pd.DataFrame":
     """text and label of monitor.feedback, of its newest days: of a text the label that came last. Raises as `read` does."""
+    import pandas as pd
+
     columns = {"text": "text", "time": "time"}
     given = {"source": params.feedback, "columns": columns, "predictions": "computed", "count_repeats": True}
-    found = read(params.model_copy(update=given), ["label"])
+    found = read(params.model_copy(update=given), ["label", "time"])
     if "label" not in found.rows:
         raise UsageError(
             f"monitor.feedback: {redacted(params.feedback)} has no column 'label'", "give texts with their labels"
         )
     rows = found.rows.dropna(subset=["label"])
-    return rows.drop_duplicates("text", keep="last", ignore_index=True)
+    when = pd.to_datetime(rows["time"], utc=True, format="ISO8601")
+    return rows.loc[when.sort_values(kind="stable").index].drop_duplicates("text", keep="last", ignore_index=True)
 
 
 def _files(params: Params) -> list[File]:

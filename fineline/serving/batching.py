@@ -98,6 +98,7 @@ class Batcher:
             self._waiting = [item for item in self._waiting if item.request.done is not done]
             self._aside = [item for item in self._aside if item.request.done is not done]
             self._metrics.queue.set(len(self._waiting))
+            self._idle.notify()
 
     def close(self, seconds: float) -> None:
         """Takes no more texts, and waits at most `seconds` until what waits is answered, but for what waits aside."""

@@ -1,7 +1,6 @@
 """Texts with the labels that are right, as people tell them: JSON Lines that `monitor` and `ingest` read.
 
-A line is {"time": when it was told, "text", "label"}. Every writer has a file of its own, named by the time it began, so that
-files by name and lines in them are in the order of time.
+A line is {"time": when it was told, "text", "label"}. Every writer has a file of its own, named by the time it began.
 """
 
 import datetime
@@ -39,7 +38,7 @@ class Feedback:
 
     def add(self, rows: Iterable[tuple[str, str]]) -> None:
         """Writes texts with their labels. Raises OSError when they cannot be written, on a full disk for one."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
         lines = [{"time": now, "text": text, "label": label} for text, label in rows]
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         with self._lock:

@@ -53,6 +53,9 @@ def test_both_sides_of_a_canary_and_each_text_once(tmp_path: Path, capsys: pytes
     assert "more 3" in page
     assert "of another pair" not in page
     arguments = ["compare", str(tmp_path / "log"), "--out", str(tmp_path / "page.html"), "--versions"]
+    assert main([*arguments, "1", "3"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    arguments.insert(1, "--force")
     assert main([*arguments, "1", "3"]) == 0
     assert "agree on 0 of 1 texts" in capsys.readouterr().out
     assert main([*arguments, "3", "1"]) == 2

@@ -81,7 +81,9 @@ def test_a_file_is_kept_and_becomes_one_that_ingest_reads(
         == 0
     )
     assert "3 labelled texts kept" in capfd.readouterr().out
-    with next(folder.iterdir()).open("a") as stream:
+    (before,) = folder.iterdir()
+    before.rename(folder / "zz.jsonl")  # the order of the files' names says nothing
+    with (folder / "zz.jsonl").open("a") as stream:
         stream.write('{"time": "2026-01-01", "te')  # as a kill may leave it
     assert main(["feedback", str(second), "--folder", str(folder), "--out", str(out)]) == 0
     said = capfd.readouterr()

@@ -324,7 +324,9 @@ def test_feedback_is_counted_with_its_interval(run_step: RunStep, watched: Path,
     right = [answer["label"] for answer in predict(open_bundle(watched, threads=1), texts)]
     feedback = Feedback(tmp_path / "feedback", "--folder")
     feedback.add([(text, "wrong") for text in texts[:100]])
-    feedback.add([*zip(texts[:60], right[:60], strict=True)])  # what came last counts
+    (before,) = (tmp_path / "feedback").iterdir()
+    before.rename(before.with_name("zz.jsonl"))
+    feedback.add([*zip(texts[:60], right[:60], strict=True)])  # what came last counts, in whatever file
     (tmp_path / "feedback" / "00-old.jsonl").write_text(
         json.dumps({"time": "2020-01-01", "text": texts[200], "label": "wrong"}) + "\n"
     )
