@@ -2,7 +2,8 @@
 
 How often `monitor` raises a false alarm, and what it finds. Rows of banking77, which the bundle's model was not trained on,
 are answered once; then reference and recent rows are drawn from them again and again: without a shift, with a share of
-messages of another domain (sms_spam), with a share of customers' questions of 12 intents that the reference does not have.
+messages of another domain (sms_spam), with a share of customers' questions of 12 intents that the reference does not have, and
+without a shift where a share of the recent rows are second copies of others, as of clients that try again.
 At last the held-out rows of the sample, the older half against the newer. Prints the tables of docs/monitoring.md.
 """
 
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -28,6 +30,7 @@ from fineline.rows.dataset import read_rows
 
 NEW_INTENTS = 12
 SHARES = (0.05, 0.1, 0.2)
+COPIES = 0.2
 
 
 def main() -> None:
@@ -58,10 +61,22 @@ def main() -> None:
     scenarios = [("none", usual, 0.0, flags.rounds)]
     for name, pool in (("another domain", other), ("other intents", new)):
         scenarios += [(f"{share:.0%} {name}", pool, share, flags.rounds // 4) for share in SHARES]
-    for name, pool, share, rounds in scenarios:
+    draws = [
+        (name, rounds, partial(one, usual, pool, share, flags.reference, flags.recent))
+        for name, pool, share, rounds in scenarios
+    ]
+    draws += [
+        (
+            f"{COPIES:.0%} second copies, {said}",
+            flags.rounds,
+            partial(copied, usual, flags.reference, flags.recent, each),
+        )
+        for said, each in (("each counted", True), ("counted once", False))
+    ]
+    for name, rounds, draw in draws:
         found: Counter[str] = Counter()
         for seed in range(rounds):
-            found.update(one(usual, pool, share, flags.reference, flags.recent, seed))
+            found.update(draw(seed))
         print("| " + " | ".join([name, *(f"{found[test] / rounds:.1%}" for test in header[1:])]) + " |", flush=True)
     if flags.splits:
         print(by_time(bundle, flags.splits))
@@ -85,14 +100,28 @@ class Pool:
 
 
 def one(usual: Pool, pool: Pool, share: float, before: int, now: int, seed: int) -> list[str]:
-    """The tests that find drift in one draw, each at the level by itself, and 'drift' if the verdict over all is drift."""
-    params = Params(source="drawn", seed=seed)
+    """What is found in one draw, of which `share` of the recent rows are of `pool`."""
     rng = np.random.default_rng(seed)
     planted = round(share * now)
     order = rng.permutation(len(usual))[: before + now - planted]
     old, new = usual.draw(order[:before]), usual.draw(order[before:])
     if planted:
         new = both(new, pool.draw(rng.permutation(len(pool))[:planted]))
+    return significant(old, new, rng, seed)
+
+
+def copied(usual: Pool, before: int, now: int, each: bool, seed: int) -> list[str]:
+    """As `one`, without a shift: COPIES of the `now` recent rows are second copies of others, which count if `each` does."""
+    rng = np.random.default_rng(seed)
+    distinct = now - round(COPIES * now)
+    order = rng.permutation(len(usual))[: before + distinct]
+    recent = np.resize(order[before:], now) if each else order[before:]
+    return significant(usual.draw(order[:before]), usual.draw(recent), rng, seed)
+
+
+def significant(old: Features, new: Features, rng: np.random.Generator, seed: int) -> list[str]:
+    """The tests that find a difference, each at the level by itself, and 'drift' if the verdict over all is drift."""
+    params = Params(source="drawn", seed=seed)
     findings = drift.compare(params, old, new)
     found = [test["test"] for test in findings.tests if test["p"] <= params.alpha]
     if drift.verdict(params, findings.tests)[0] == drift.DRIFT:

@@ -16,6 +16,8 @@ COMMANDS = {
     "new": "a project of your own: looks at your data, says what it found and chose, writes params.yaml and dvc.yaml",
     "predict": "label texts, lines or a file with a registered model or a bundle folder",
     "serve": "serve a registered model or a bundle folder over HTTP: Open Inference Protocol v2 and /predict",
+    "feedback": "texts with the labels that are right: kept for monitor, and written for the next dataset",
+    "compare": "a page of a model and its shadow on the same texts, from the server's sample log",
     "compile": "the pipeline as the package that Kubeflow Pipelines runs",
     "run": "the compiled pipeline on this machine, in containers or as processes",
     "submit": "start the pipeline on a Kubeflow Pipelines server, and follow it",

@@ -11,19 +11,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, get_args
+from typing import TYPE_CHECKING, Any, TextIO
 
-from cli import tables
+from cli import reading, tables
 from cli.serve import default_model
 from cli.tables import Batch
 from fineline.process.errors import DataRejected, Preempted, UsageError
 from fineline.process.progress import progress
 from fineline.registry.fetch import open_model
 from fineline.rows import dataset
-from fineline.rows.columns import Columns, mapped
 from fineline.rows.quarantine import Quarantine, check_list
-from fineline.rows.records import RECORD_LIMIT, as_json, unreadable
-from fineline.rows.settings import Quoting, Reading, known_encoding, one_character
+from fineline.rows.records import as_json, unreadable
+from fineline.rows.settings import Reading
 from fineline.sources.locations import FORMATS, File
 
 if TYPE_CHECKING:
@@ -57,22 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the rows of --file go with their answers, in the format of its own extension",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is there already")
-    parser.add_argument(
-        "--columns",
-        action="append",
-        default=[],
-        metavar="FIELD=NAME",
-        help="which column of --file a field is in, as ingest.columns (text=text)",
-    )
-    parser.add_argument("--encoding", default="utf-8", help="encoding of text, as ingest.encoding (utf-8)")
-    parser.add_argument(
-        "--delimiter", default="", metavar="C", help="what separates cells, as ingest.delimiter (by the file's name)"
-    )
-    parser.add_argument(
-        "--quoting", default="auto", choices=get_args(Quoting), help="what quotes are, as ingest.quoting (auto)"
-    )
-    parser.add_argument("--quotechar", default='"', metavar="C", help='the quote, as ingest.quotechar (")')
-    parser.add_argument("--escapechar", default="", metavar="C", help="as ingest.escapechar (none)")
+    reading.add(parser, "text=text")
     parser.add_argument(
         "--skip-bad",
         action="store_true",
@@ -99,7 +83,7 @@ def run(flags: argparse.Namespace) -> int:
         raise UsageError(
             "--out is for the rows of --file", "add --file, or redirect: fineline predict TEXT > out.jsonl"
         )
-    how = _reading(flags)
+    how = reading.reading(flags)
     try:
         if flags.file == tables.STDIN:
             with tables.spooled(sys.stdin.buffer, how) as file:
@@ -112,31 +96,6 @@ def run(flags: argparse.Namespace) -> int:
         began = f"{flags.out} was not written; the same command begins anew" if flags.out else ""
         raise Preempted(f"stopped by {str(stop) or 'Ctrl-C'}", began) from None
     return 0
-
-
-def _reading(flags: argparse.Namespace) -> Reading:
-    try:
-        encoding = known_encoding(flags.encoding)
-    except ValueError as error:
-        raise UsageError(f"--encoding {flags.encoding}: {error}", "such as utf-8, cp1252, utf-16 or gb18030") from None
-    marks = {}
-    for name, such_as in (("delimiter", r"';', '|' or '\t'"), ("quotechar", '"'), ("escapechar", r"'\'")):
-        try:
-            marks[name] = one_character(getattr(flags, name))
-        except ValueError as error:
-            raise UsageError(f"--{name} {getattr(flags, name)!r}: {error}", f"such as {such_as}") from None
-    try:
-        return Reading("--", encoding, max_cell_bytes=4 * RECORD_LIMIT, quoting=flags.quoting, **marks)
-    except ValueError as error:
-        raise UsageError(f"--{error}", "such as --delimiter ';' --quotechar \"'\"") from None
-
-
-def _columns(flags: argparse.Namespace) -> Columns:
-    given = dict(pair.partition("=")[::2] for pair in flags.columns)
-    try:
-        return mapped(given, ["text"])
-    except ValueError as error:
-        raise UsageError(f"--columns: {error}", "for instance --columns text=body") from None
 
 
 def _label_texts(how: Reading, flags: argparse.Namespace) -> None:
@@ -158,7 +117,7 @@ def _label_file(file: File, how: Reading, flags: argparse.Namespace) -> None:
         if flags.out.exists() and flags.file != tables.STDIN and flags.out.samefile(flags.file):
             raise UsageError("--out is the same file as --file", "write to another file")
         tables.check_out(flags.out, flags.force)
-    text_column = _columns(flags)["text"]
+    text_column = reading.columns(flags, ["text"])["text"]
     with _skipped(flags) as stream:
         bad = Quarantine(stream, _ANY_NUMBER if flags.skip_bad else 0, how, more="leave them out: --skip-bad")
         found = tables.survey(file, text_column, how, bad)

@@ -18,18 +18,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=Settings.host, help="the address to listen at (%(default)s; 0.0.0.0: every)")
     parser.add_argument("--log-texts", action="store_true", help="log the texts and their labels too")
     parser.add_argument("--log-folder", type=Path, metavar="DIR", help="where --log-sample goes, as Parquet files")
+    parser.add_argument(
+        "--feedback-folder",
+        type=Path,
+        metavar="DIR",
+        help="where POST /feedback, texts with the labels that are right, goes as JSON Lines (default: none is taken)",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="answer only who sends 'Authorization: Bearer TOKEN' with a line of this file (all but /v2/health)",
+    )
+    parser.add_argument(
+        "--shadow",
+        default="",
+        metavar="MODEL",
+        help="a second model, such as models:/NAME@challenger, that labels what --model answers too, when there is time",
+    )
     for field in ranged():
-        kind = type(field.default)
         parser.add_argument(
             flag(field),
-            type=kind,
+            type=field.metadata["kind"],
             default=field.default,
-            metavar="N" if kind is int else "X",
+            metavar="N" if isinstance(field.default, int) else "X",
             help=f"{field.metadata['help']} (default: {field.default})",
         )
     parser.epilog = (
         "examples: fineline serve --model artifacts/bundle\n"
-        "          fineline serve --model models:/fineline@champion --host 0.0.0.0 --log-sample 0.1 --log-folder log\n"
+        "          fineline serve --model models:/fineline@champion --host 0.0.0.0 --log-sample 10% --log-folder log\n"
+        "          fineline serve --model models:/fineline@champion --shadow models:/fineline@challenger --canary 5%\n"
         '          curl -d \'{"texts": ["my card has not arrived"]}\' -H content-type:application/json localhost:8080/predict\n\n'
         "Open Inference Protocol v2 at /v2, Prometheus metrics at /metrics, logs as JSON lines on stdout. SIGTERM ends it with\n"
         "exit code 0 after every accepted request is answered. docs/serving.md says more."

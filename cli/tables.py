@@ -124,6 +124,11 @@ def check_out(path: Path, force: bool) -> None:
     """Raises UsageError for what would fail after the work, or destroy what stands there."""
     if not format_of(path.name) or (format_of(path.name) == "parquet" and path.suffix.lower() == ".gz"):
         raise UsageError(f"{path}: cannot tell its format", f"the name must end in {', '.join(FORMATS)}")
+    check_new(path, force)
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Raises UsageError where no file can be written, or, without `force`, where one stands."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder", "give --out a file name")
     if not path.absolute().parent.is_dir():
@@ -138,9 +143,8 @@ def writing(path: Path, file: File, found: Survey, added: Mapping[str, Any]) -> 
 
     `file` is the one that the rows come from, `found` its survey, `added` an example of the columns that come new.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     kind = format_of(path.name)
-    try:
+    with whole(path) as partial:
         if kind == "parquet":
             with _parquet_writer(partial, file, found, added) as write:
                 yield write
@@ -152,6 +156,14 @@ def writing(path: Path, file: File, found: Survey, added: Mapping[str, Any]) -> 
                     if (kind == "delimited")
                     else _json_writer(stream)
                 )
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a file beside `path` to write to, which takes its name when the block ends well."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -72,6 +72,22 @@ PROGRAMS = {
     ],
     "predict a text": [*FINELINE, "predict", "--model", BUNDLE, "my card"],
     "serve": [sys.executable, "-c", SERVE, *FINELINE, "serve", "--model", "models:/tiny@champion"],
+    "serve with all": [
+        *(
+            sys.executable,
+            "-c",
+            SERVE,
+            *FINELINE,
+            "serve",
+            "--model",
+            "models:/tiny@champion",
+            "--shadow",
+            "artifacts/onnx",
+        ),
+        *("--canary", "50%", "--log-sample", "1", "--log-folder", "log", "--feedback-folder", "feedback"),
+    ],
+    "compare": [*FINELINE, "compare", "log", "--out", "compare.html"],
+    "feedback": [*FINELINE, "feedback", "data/tiny.csv", "--folder", "feedback", "--out", "next.csv"],
     "pyfunc": [sys.executable, "-c", PYFUNC],
 }
 

@@ -27,6 +27,7 @@ GPU_HOURS = "gpu_hours"
 
 _TRAININGS = f"tags.`{DATA_TAG}` LIKE '%' and attributes.status = 'FINISHED'"
 _SECONDS_A_DAY = 86_400.0
+_CLOCKS_DIFFER_BY = 600.0  # seconds
 
 
 def look(server: Any, params: Params, rows: Path, drift: Path | None, now: datetime.datetime) -> Facts:
@@ -41,14 +42,16 @@ def look(server: Any, params: Params, rows: Path, drift: Path | None, now: datet
     same = f"{_TRAININGS} and tags.`fineline.digest.{manifest.step}` = '{manifest.digest}'"
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     used = f"metrics.{GPU_HOURS} > 0 and attributes.start_time >= {int(month.timestamp() * 1000)}"
-    ended = next((run.info.end_time for run in runs(server, _TRAININGS) if not own(run)), None)
+    latest = now.timestamp() + _CLOCKS_DIFFER_BY  # an end after that is of a clock set wrong
+    ended = (run.info.end_time / 1000 for run in runs(server, _TRAININGS) if not own(run))
+    last = next((end for end in ended if end <= latest), None)
     return Facts(
         rows=len(frame),
         champion=int(champion.version) if champion else None,
         new_rows=_new(server, champion, frame) if champion else None,
         drift=_found(_checked(drift, "drift")) if drift else None,
-        age_days=(now - since).total_seconds() / _SECONDS_A_DAY if since else None,
-        hours_since_training=(now.timestamp() - ended / 1000) / 3600 if ended else None,
+        age_days=max(0.0, (now - since).total_seconds()) / _SECONDS_A_DAY if since else None,
+        hours_since_training=max(0.0, now.timestamp() - last) / 3600 if last else None,
         gpu_hours=sum(run.data.metrics[GPU_HOURS] for run in runs(server, used)),
         same_data=next((run.info.run_name for run in runs(server, same) if not own(run)), ""),
     )

@@ -15,11 +15,13 @@ from fineline.artifacts import folders
 from fineline.process.errors import UsageError
 from fineline.registry import model_versions
 from fineline.tracking import connection
-from fineline.tracking.tags import DECISION_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG, REASON_TAG, RETRAIN, SKIPPED
+from fineline.tracking.tags import DECISION_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG, REASON_TAG, RETRAIN, SKIPPED, WANTED
 
 DECISION = "decision.json"
 
 _SHORT = 12
+_SECONDS_TO_DECIDE = 60.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 _MODEL_TAG = "fineline.model"
 
 
@@ -61,19 +63,21 @@ def asked(params: Params, dataset: Path, drift: Path | None) -> tuple[Any, Facts
 def _recorded(server: Any, params: Params, name: str, facts: Facts, found: Decision) -> tuple[str, Facts, Decision]:
     """Writes the decision down as a run; gives its id. One to train counts only if no other retraining is under way.
 
-    It is written before the others are looked at: of two at the same moment, one at least sees the other, and the first
-    stays.
+    It is written, as wanted, before the others are looked at: of two at the same moment, one at least sees the other, and
+    no clock says which of them stays (`_under_way`).
     """
     now = int(time.time() * 1000)
     tags = {_MODEL_TAG: params.name, **_tags(found)}
+    if found.retrain:
+        tags[DECISION_TAG] = WANTED
     if pipeline_run := os.environ.get(PIPELINE_RUN):
         tags[PIPELINE_RUN_TAG] = pipeline_run
     experiment = connection.experiment_id(server, connection.experiment())
     mine = server.create_run(experiment, start_time=now, tags=tags, run_name=name).info
     for figure, value in _figures(facts).items():
         server.log_metric(mine.run_id, figure, float(value))
-    if found.retrain and (other := _under_way(server, params, now, mine.run_id)):
-        facts = dataclasses.replace(facts, under_way=other)
+    if found.retrain:
+        facts = dataclasses.replace(facts, under_way=_under_way(server, params, now, mine.run_id))
         found = decide(params, facts)
         for tag, text in _tags(found).items():
             server.set_tag(mine.run_id, tag, text)
@@ -83,17 +87,29 @@ def _recorded(server: Any, params: Params, name: str, facts: Facts, found: Decis
 
 
 def _under_way(server: Any, params: Params, now: int, mine: str) -> str:
-    """Since when, and in which pipeline run, an earlier decision to retrain this model is being carried out; '' when none."""
-    oldest = now - int(params.longest_hours * 3_600_000)
+    """Since when, and in which pipeline run, another decision to retrain this model is being carried out; '' when none.
+
+    Of those that want to and see each other, the one with the smallest run id stays. It waits until each of the others, which
+    may not have seen it, has become a retraining or given way; one that does neither for a minute was killed.
+    """
+    longest = int(params.longest_hours * 3_600_000)
     query = (
-        f"attributes.status = 'RUNNING' and attributes.start_time >= {oldest} and tags.`{DECISION_TAG}` = '{RETRAIN}' "
+        f"attributes.status = 'RUNNING' and attributes.start_time >= {now - longest} "
+        f"and attributes.start_time <= {now + longest} and tags.`{DECISION_TAG}` != '{SKIPPED}' "
         f"and tags.`{_MODEL_TAG}` = '{params.name}'"
     )
-    for other in looking.runs(server, query):
-        if (other.info.start_time, other.info.run_id) < (now, mine) and not looking.own(other):
-            since = datetime.datetime.fromtimestamp(other.info.start_time / 1000, datetime.UTC)
-            return f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags.get(PIPELINE_RUN_TAG, other.info.run_id)}"
-    return ""
+    deadline = time.monotonic() + _SECONDS_TO_DECIDE
+    while True:
+        others = [run for run in looking.runs(server, query) if run.info.run_id != mine and not looking.own(run)]
+        for other in others:
+            if other.data.tags[DECISION_TAG] == RETRAIN or other.info.run_id < mine:
+                since = datetime.datetime.fromtimestamp(other.info.start_time / 1000, datetime.UTC)
+                return (
+                    f"since {since:%Y-%m-%d %H:%M} UTC, run {other.data.tags.get(PIPELINE_RUN_TAG, other.info.run_id)}"
+                )
+        if not others or time.monotonic() > deadline:
+            return ""
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _tags(found: Decision) -> dict[str, str]:

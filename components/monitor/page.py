@@ -28,6 +28,7 @@ def render(
     if reference and recent:
         sections = [
             html_page.section("Tests", *_tests(content)),
+            html_page.section("How often the model is right", *_quality(content)),
             html_page.section("Predicted labels", *_labels(content["labels"])),
             html_page.section("Confidence", _densities("score", "score of the predicted label", reference, recent)),
             html_page.section("Length", _densities("characters", "characters", reference, recent)),
@@ -45,10 +46,29 @@ def render(
     return html_page.page(
         title="Drift of recent texts",
         subtitle=f"{content['rows']:,} recent rows against {content['reference_rows']:,} of the reference",
-        tiles=[("recent rows", f"{content['rows']:,}"), *largest],
+        tiles=[("recent rows", f"{content['rows']:,}"), *_accuracies(content), *largest],
         sections=sections,
         verdict=f"{verdict[0].upper()}{verdict[1:]}: {content['reason']}.",
         tone={DRIFT: "bad", NO_DRIFT: "good"}.get(verdict, "warn"),
+    )
+
+
+def _accuracies(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = {"accuracy, estimated": "accuracy_estimated", "accuracy, counted": "accuracy_counted"}
+    return [(words, f"{content[name]['accuracy']:.1%}") for words, name in found.items() if content.get(name)]
+
+
+def _quality(content: Mapping[str, Any]) -> tuple[str, str]:
+    names = {"estimated from confidence, no labels": "accuracy_estimated", "counted on feedback": "accuracy_counted"}
+    rows = [
+        [words, found["rows"], f"{found['accuracy']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}"]
+        for words, name in names.items()
+        if (found := content.get(name))
+    ]
+    drifted = "Drift was found: expect less than the estimate. " if content["verdict"] == DRIFT else ""
+    return html_page.table(["", "texts", "accuracy", "interval at 95 %"], rows), (
+        f"{drifted}The estimate takes the model at its word, which is too high for texts of a kind that it never met. Feedback "
+        "tells of the texts that got some, which need not be like the others."
     )
 
 
@@ -111,6 +131,9 @@ def _rows(content: Mapping[str, Any]) -> str:
         ["read", f"{content['read']:,}"],
         ["without text", f"{content['empty']:,}"],
         ["bad", f"{content['bad']:,}{': ' if content['bad'] else ''}{content['first_bad']}"],
+        ["older than monitor.window_days", f"{content['older']:,}"],
+        ["with a text that another one has", f"{content['repeated']:,}"],
+        ["not read", ", ".join(content["left_out"]) or "nothing"],
         ["compared", f"{content['rows']:,}"],
         ["of the reference", f"{content['reference_rows']:,}"],
         ["answers", content["answers"] + (f", version {content['version']}" if content["version"] else "")],

@@ -37,7 +37,13 @@ class Params(StepParams):
     max_bad_rows: BadRows = Field(
         10,
         description="Rows that may be unreadable, or have a time that is none or has not come yet, before the step fails with "
-        "exit code 3; below 1 their share of all rows. They are counted and named, and not compared.",
+        "exit code 3; below 1 their share of all rows. They are counted and named, and not compared. A file that cannot be read "
+        "counts as one.",
+    )
+    count_repeats: bool = Field(
+        False,
+        description="Whether a text that comes again counts again. Copies are no independent rows: where clients try again, they "
+        "raise false alarms (docs/monitoring.md).",
     )
     window_days: float = Field(
         30.0,
@@ -48,6 +54,12 @@ class Params(StepParams):
         "computed",
         description="computed: the bundle answers the texts here. logged: its answers are the columns label and score of a "
         "serving log, those of the version that answered last; the bundle must give the same labels for 9 in 10.",
+    )
+    feedback: str = Field(
+        "",
+        description="Texts with the labels that are right, such as the folder that `fineline serve --feedback-folder` writes: "
+        "columns text, label and time. Of those of the newest window_days the accuracy is counted. '' = there are none.",
+        json_schema_extra={"location": True},
     )
     alpha: float = Field(
         0.05,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.monitor import drift as drifting
-from components.monitor import page, recent
+from components.monitor import page, quality, recent
 from components.monitor.params import Params
 from components.monitor.recent import Recent
 from fineline.artifacts import folders
 from fineline.bundles import reference
-from fineline.bundles.bundle import open_bundle
+from fineline.bundles.bundle import open_bundle, predict
 from fineline.bundles.reference import SLICE, Features
 from fineline.process.errors import UsageError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DRIFT = "drift.json"
+ACCURACIES = ("accuracy_estimated", "accuracy_counted")
+
 _LEAST_AGREEMENT = 0.9
 
 
@@ -34,6 +36,8 @@ def run(*, params: Params, bundle: Path, drift: Path) -> str:
     kept = reference.read(bundle)
     found = recent.read(params, _slice_columns(kept))
     content = _what_was_read(params, kept, found)
+    if params.feedback:
+        content["accuracy_counted"] = _counted(params, bundle)
     with folders.output(drift) as folder:
         if min(len(found.rows), len(kept.rows)) < params.min_rows:
             html = _too_few(params, content)
@@ -67,11 +71,24 @@ def _what_was_read(params: Params, kept: Features, found: Recent) -> dict[str, A
         "empty": found.empty,
         "bad": found.bad,
         "first_bad": found.first_bad,
+        "older": found.older,
+        "repeated": found.repeated,
+        "left_out": list(found.left_out),
         "answers": params.predictions,
         "version": found.version,
         "columns_not_in_source": [name for name in _slice_columns(kept) if name not in found.rows],
         "texts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
     }
+
+
+def _counted(params: Params, bundle: Path) -> dict[str, Any] | None:
+    """How often the bundle is right on the texts that have labels; None when there is none of them."""
+    rows = recent.labelled(params)
+    if rows.empty:
+        return None
+    opened = open_bundle(bundle, threads=1)
+    given = [opened.task.brief(answer)[0] for answer in predict(opened, rows["text"].tolist())]
+    return quality.counted(np.array(given, dtype=object) == rows["label"].to_numpy(dtype=object))
 
 
 def _too_few(params: Params, content: dict[str, Any]) -> str:
@@ -80,7 +97,8 @@ def _too_few(params: Params, content: dict[str, Any]) -> str:
         f"{content['rows']:,} recent and {content['reference_rows']:,} rows of the reference",
         params.min_rows,
     )
-    content |= {"verdict": drifting.TOO_FEW, "reason": f"{rows}, {needed:,} of each needed", "tests": []}
+    old = f"; {content['older']:,} more are not of the newest {params.window_days:g} days" if content["older"] else ""
+    content |= {"verdict": drifting.TOO_FEW, "reason": f"{rows}, {needed:,} of each needed{old}", "tests": []}
     return page.render(content)
 
 
@@ -92,6 +110,7 @@ def _compared(params: Params, bundle: Path, kept: Features, found: Recent, conte
     now = reference.features(opened, texts, slices, what="monitor")
     if params.predictions == "logged":
         now, content["agreement"] = _as_logged(now, found.rows)
+    content["accuracy_estimated"] = quality.estimated(now.rows["score"].to_numpy())
     findings = drifting.compare(params, kept, now)
     content["verdict"], content["reason"] = drifting.verdict(params, findings.tests)
     content["tests"] = findings.tests
@@ -120,6 +139,7 @@ def _figures(content: dict[str, Any]) -> dict[str, Any]:
         "p": min((test["adjusted"] for test in content["tests"]), default=1.0),
         "effect": max((test["effect"] for test in content["tests"] if not test["slice"]), default=0.0),
         "rows": content["rows"],
+        **{name: content[name]["accuracy"] for name in ACCURACIES if content.get(name)},
         "reason": content["reason"],
         "texts_sha256": content["texts_sha256"],
     }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 # Strings that hold a figure: 19.0% · 0.9213 · 0.8520 to 0.8758 · +0.025 (+0.012 to +0.039)
-_FIGURE = re.compile(r"[+-]?[\d.,]+%?( to [+-]?[\d.,]+| \([+-]?[\d.,]+ to [+-]?[\d.,]+\))?|")
+_FIGURE = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?%?( to [+-]?[\d.,]+| \([+-]?[\d.,]+ to [+-]?[\d.,]+\))?|")
 _NAMES_WITH_COUNTS = 30
 _LONG_NAME = 22
 _WIDTH = 10  # inches; fills a card at a legible size of letters

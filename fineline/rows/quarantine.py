@@ -17,6 +17,10 @@ _NAMED = 3
 _READ_ON = 1_000
 
 
+class TooManyBad(DataRejected):
+    """More rows were refused than may be."""
+
+
 class Quarantine:
     """Writes refused rows to `stream` and counts them. More than `allowed`, a number of rows or below 1 a share of all, are
     too many; `more` tells how to allow them."""
@@ -33,7 +37,10 @@ class Quarantine:
         self._sampled = 0
 
     def add(self, file: str, record: Record, reason: str) -> None:
-        """Keeps `record` of `file`. Raises DataRejected a thousand rows beyond the number that is allowed: then all is wrong."""
+        """Keeps `record` of `file`; one at line 0 is the whole file.
+
+        Raises TooManyBad a thousand rows beyond the number that is allowed: then all is wrong.
+        """
         entry = dict(zip(_FIELDS, (file, record.line, reason, record.content()), strict=True))
         self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self.count += 1
@@ -43,14 +50,14 @@ class Quarantine:
                 self._sample.append(record.raw)
                 self._sampled += len(record.raw)
         if len(self._first) < _NAMED:
-            self._first.append(f"{file} line {record.line}: {reason}")
+            self._first.append(f"{file} line {record.line}: {reason}" if record.line else reason)
         if not self._is_share() and self.count >= self._allowed + _READ_ON:
             raise self._rejection(
                 f"{describe(self.count)} cannot be read, and reading stopped there, {self._allowed:,.0f}"
             )
 
     def check(self, good: int) -> None:
-        """Raises DataRejected when there are more rows than allowed beside `good` ones."""
+        """Raises TooManyBad when there are more rows than allowed beside `good` ones."""
         rows = self.count + good
         if self._is_share() and self.count > self._allowed * rows:
             raise self._rejection(f"{self.count:,} of {describe(rows)} cannot be read, {self._allowed:.2%}")
@@ -64,8 +71,8 @@ class Quarantine:
     def _is_share(self) -> bool:
         return 0 < self._allowed < 1
 
-    def _rejection(self, what: str) -> DataRejected:
-        return DataRejected(
+    def _rejection(self, what: str) -> TooManyBad:
+        return TooManyBad(
             f"{what} are allowed: {self.summary()}",
             f"the file is in another encoding: {encodings.hint(self._sample, self._how)}"
             if self._undecoded > self.count / 2

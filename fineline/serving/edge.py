@@ -18,6 +18,7 @@ from fineline.serving.encodings import KNOWN, Decompressor
 if TYPE_CHECKING:
     from fineline.serving.metrics import Metrics
     from fineline.serving.settings import Settings
+    from fineline.serving.tokens import Tokens
 
 QUIET = ("/v2/health/live", "/v2/health/ready", "/metrics")  # asked every few seconds by machines
 
@@ -35,8 +36,11 @@ log = logging.getLogger("fineline.serving")
 class Edge:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: "Settings", metrics: "Metrics", state: State):
+    def __init__(
+        self, app: ASGIApp, settings: "Settings", metrics: "Metrics", state: State, tokens: "Tokens | None" = None
+    ):
         self._app, self._settings, self._metrics, self._state = app, settings, metrics, state
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, unless its body is said to be too large or there are too many connections; stops reading a body
@@ -45,9 +49,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        crowded, ids = CROWDED in scope.get("state", {}), _ids(scope)
+        scope.setdefault("state", {})["request_id"] = ids["request_id"]
         # HEAD is GET whose answer has no body: the connection leaves that out, by the method that came.
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        crowded, ids = CROWDED in scope.get("state", {}), _ids(scope)
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -74,6 +79,9 @@ class Edge:
         """The answer to a request that is not read."""
         if crowded and scope["path"] not in QUIET:
             return JSONResponse({"error": "too many connections: try again later"}, 503, {**CLOSE, "Retry-After": "1"})
+        if self._tokens and not self._tokens.allow(scope):
+            what = "the header Authorization must be: Bearer, and a token that this server knows"
+            return JSONResponse({"error": what}, 401, {**CLOSE, "WWW-Authenticate": "Bearer"})
         encoding = _encoding(scope)
         if encoding and encoding not in KNOWN:
             what = f"the body's Content-Encoding must be {' or '.join(KNOWN)}"
@@ -119,6 +127,7 @@ class Edge:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        scope.setdefault("state", {})["route"] = route
         if route not in QUIET:
             fields |= {"route": route, "status": status, "ms": round(1000 * seconds, 2)}
             log.info("request", extra={"fields": fields | scope.get("state", {}).get("logged", {})})

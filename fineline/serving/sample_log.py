@@ -1,8 +1,9 @@
 """A sample of what was asked and answered, as Parquet files: what `monitor` compares with the data a model was made on.
 
 Columns (SCHEMA): `time` when it was answered, `text` as it came, `label` and `score` of the answer (`Task.brief`),
-`probabilities` of every label, `model` and `version` that answered. A file appears whole, under a name that no other has; a
-kill loses what was not yet written, at most `log_seconds`.
+`probabilities` of every label, `model` and `version` that answered, `seconds` that took. With a second model beside: `canary`
+where that one answered, and in `other_...` what the one that did not answer says, null where it had no time. A file appears
+whole, under a name that no other has; a kill loses what was not yet written, at most `log_seconds`.
 """
 
 import contextlib
@@ -21,8 +22,9 @@ import pyarrow.parquet as pq
 from fineline.process.errors import ResourceError
 
 if TYPE_CHECKING:
+    from fineline.serving.batching import Scored
     from fineline.serving.metrics import Metrics
-    from fineline.serving.models import Served
+    from fineline.serving.shadow import Pair
 
 SCHEMA = pa.schema(
     [
@@ -33,6 +35,13 @@ SCHEMA = pa.schema(
         pa.field("probabilities", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("canary", pa.bool_(), nullable=False),
+        pa.field("other_label", pa.string()),
+        pa.field("other_score", pa.float64()),
+        pa.field("other_model", pa.string()),
+        pa.field("other_version", pa.string()),
+        pa.field("other_seconds", pa.float64()),
     ]
 )
 ROWS_IN_A_FILE = 10_000
@@ -61,16 +70,14 @@ class SampleLog:
         self._thread = threading.Thread(target=self._write_repeatedly, name="sample-log", daemon=True)
         self._thread.start()
 
-    def add(self, served: "Served", texts: Sequence[str], answers: Sequence[dict[str, Any]]) -> None:
-        """Keeps a sample of `texts` with their answers for the next file."""
+    def add(self, pair: "Pair", texts: Sequence[str], scored: "Scored", other: "Scored | None" = None) -> None:
+        """Keeps a sample of `texts` with their answers, and what the other model of `pair` says, for the next file."""
         now = datetime.datetime.now(datetime.UTC)
-        same = {"time": now, "model": served.name, "version": served.version}
-        rows = []
-        for text, answer in zip(texts, answers, strict=True):
-            if random.random() < self._share:
-                label, score = served.bundle.task.brief(answer)
-                spread = answer.get("probabilities", {})
-                rows.append({**same, "text": text, "label": label, "score": score, "probabilities": spread})
+        rows = [
+            {"time": now, "text": text, **_answer(pair, scored, place), **_other(pair, other, place)}
+            for place, text in enumerate(texts)
+            if random.random() < self._share
+        ]
         with self._lock:
             self._rows += rows
             if len(self._rows) >= ROWS_IN_A_FILE:
@@ -105,3 +112,24 @@ class SampleLog:
             self._metrics.log_dropped.inc(len(rows))
             fields = {"rows": len(rows), "why": error.strerror or str(error)}
             log.error("sampled rows dropped", extra={"fields": fields})
+
+
+def _answer(pair: "Pair", scored: "Scored", place: int) -> dict[str, Any]:
+    answer = scored.answers[place]
+    label, score = pair.answers.bundle.task.brief(answer)
+    said = {"label": label, "score": score, "probabilities": answer.get("probabilities", {})}
+    version = {"model": pair.answers.name, "version": pair.answers.version}
+    return {**said, **version, "seconds": scored.seconds[place], "canary": pair.canary}
+
+
+def _other(pair: "Pair", other: "Scored | None", place: int) -> dict[str, Any]:
+    if not other or not pair.beside:
+        return {}
+    label, score = pair.beside.bundle.task.brief(other.answers[place])
+    return {
+        "other_label": label,
+        "other_score": score,
+        "other_model": pair.beside.name,
+        "other_version": pair.beside.version,
+        "other_seconds": other.seconds[place],
+    }

@@ -8,16 +8,22 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from fineline.process.errors import ResourceError, UsageError
+from fineline.serving import tracing
 from fineline.serving.app import Service, make_app
 from fineline.serving.batching import Batcher
 from fineline.serving.connections import FOR_PROBES, Connection
+from fineline.serving.edge import QUIET
+from fineline.serving.feedback import Feedback
 from fineline.serving.logs import log_json
 from fineline.serving.metrics import Metrics
-from fineline.serving.models import Watch, log
+from fineline.serving.models import SHADOW, Watch, log
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.settings import Settings
+from fineline.serving.shadow import Shadow
+from fineline.serving.tokens import Tokens
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than nginx and AWS keep a connection to a server that does nothing, 60 s: else they send on one that was just closed."""
@@ -35,34 +41,50 @@ def serve(settings: Settings) -> None:
     log_json()
     _allow_files(settings.max_connections + FOR_PROBES + _OTHER_FILES)
     metrics = Metrics()
+    tokens = Tokens(settings.token_file) if settings.token_file else None
+    feedback = Feedback(settings.feedback_folder, "--feedback-folder") if settings.feedback_folder else None
     sample_log = None
     if settings.log_folder:
         sample_log = SampleLog(settings.log_folder, settings.log_sample, settings.log_seconds, metrics)
     with _listen(settings) as listener:
-        watch = Watch(settings, metrics)
+        watches = [Watch(settings, metrics, settings.model)]
         batcher = Batcher(settings.threads, settings.max_wait_ms, settings.max_queue, metrics)
-        app = make_app(Service(settings, watch, batcher, metrics, sample_log))
-        config = uvicorn.Config(
-            app,
-            http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-        )
-        host, port = listener.getsockname()[:2]
-        log.info("listening", extra={"fields": {"host": host, "port": port}})
-        server = _Server(config, settings.drain_seconds)
-        signal.signal(
-            signal.SIGHUP, server.handle_exit
-        )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
-        server.run(sockets=[listener])
-    watch.stop()
+        shadow = None
+        if settings.shadow:
+            watches.append(Watch(settings, metrics, settings.shadow, SHADOW))
+            shadow = Shadow(watches[1], settings.canary, batcher, metrics, sample_log)
+        app = make_app(Service(settings, watches[0], batcher, metrics, sample_log, shadow, tokens, feedback))
+        if traces := tracing.provider():
+            app.add_middleware(tracing.Traces, provider=traces, quiet=QUIET)
+        _run(app, settings, listener)
+    for watch in watches:
+        watch.stop()
     batcher.close(seconds=1)
     if sample_log:
         sample_log.close()
+    if traces:
+        tracing.close(traces, seconds=2)
     log.info("stopped")
+
+
+def _run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
+    """Answers at `listener` until a signal ends it."""
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, settings),  # type: ignore[arg-type]  # it is called, as the class is
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    host, port = listener.getsockname()[:2]
+    log.info("listening", extra={"fields": {"host": host, "port": port}})
+    server = _Server(config, settings.drain_seconds)
+    signal.signal(
+        signal.SIGHUP, server.handle_exit
+    )  # of a terminal that is closed; uvicorn itself knows SIGTERM and SIGINT
+    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

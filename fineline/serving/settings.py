@@ -13,8 +13,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _setting(default: object, least: float, most: float, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"least": least, "most": most, "help": text})
+def share(text: str) -> float:
+    """5% or 0.05 as 0.05. Raises ValueError for what is no number."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def _setting(default: Any, least: float, most: float, text: str, kind: Any = None) -> Any:
+    """A field with a range; `kind` makes it from text."""
+    metadata = {"least": least, "most": most, "help": text, "kind": kind or type(default)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +33,12 @@ class Settings:
     name: str = ""
     log_texts: bool = False
     log_folder: Path | None = None
+    feedback_folder: Path | None = None
+    token_file: Path | None = None
+    shadow: str = ""
+    canary: float = _setting(
+        0.0, 0, 1, "share of the requests, such as 5%%, that --shadow answers, chosen by their request id", share
+    )
     port: int = _setting(8080, 0, 65_535, "0 takes a free one and says which")
     threads: int = _setting(cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores")
     max_batch: int = _setting(16, 1, 1_024, "texts in one run of the model; an int8 bundle runs each by itself")
@@ -50,7 +63,9 @@ class Settings:
         1.0, 0, 3_600, "after SIGTERM: how long requests are still accepted while /v2/health/ready says 503"
     )
     shutdown_seconds: int = _setting(20, 0, 3_600, "after that: how long accepted requests may take to be answered")
-    log_sample: float = _setting(0.0, 0, 1, "share of the texts that are written with their answers to --log-folder")
+    log_sample: float = _setting(
+        0.0, 0, 1, "share of the texts, such as 10%%, that are written with their answers to --log-folder", share
+    )
     log_seconds: float = _setting(60.0, 1, 86_400, "how often --log-folder gets a file")
 
     def __post_init__(self) -> None:
@@ -64,6 +79,8 @@ class Settings:
             wrong.append(f"--max-texts {self.max_texts} does not fit into --max-queue {self.max_queue}")
         if (self.log_sample > 0) != (self.log_folder is not None):
             wrong.append("--log-sample and --log-folder need each other")
+        if self.canary and not self.shadow:
+            wrong.append("--canary needs --shadow, the model that answers its share")
         if wrong:
             raise UsageError("; ".join(wrong), "correct these flags; fineline serve --help shows them all")
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import multiprocessing
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from components.decide import facts as looking
+from components.decide import step as deciding
 from components.decide.facts import GPU_HOURS, look
 from components.decide.params import Params
 from components.decide.step import asked, run
@@ -21,7 +23,15 @@ from fineline.registry import ledger, model_versions, training_rows
 from fineline.rows.dataset import read_splits
 from fineline.tasks import get_task
 from fineline.tracking import connection
-from fineline.tracking.tags import CONTINUED_TAG, DATA_TAG, PIPELINE_RUN, PIPELINE_RUN_TAG
+from fineline.tracking.tags import (
+    CONTINUED_TAG,
+    DATA_TAG,
+    DECISION_TAG,
+    PIPELINE_RUN,
+    PIPELINE_RUN_TAG,
+    RETRAIN,
+    WANTED,
+)
 from tests.conftest import files_of, make_rows, write_dataset, write_splits
 
 NAME = "tiny"
@@ -143,6 +153,20 @@ def test_cooldown_counts_from_the_last_training_that_finished(server: Any, clean
     assert found(server, clean).hours_since_training == pytest.approx(30, abs=0.01)
 
 
+def test_a_training_that_ended_in_the_future_neither_blocks_nor_counts(server: Any, clean: Path) -> None:
+    training(server, 30)
+    training(server, -5)
+    assert found(server, clean).hours_since_training == pytest.approx(30, abs=0.01)
+    training(server, -0.1)  # of a clock six minutes ahead
+    assert found(server, clean).hours_since_training == 0
+
+
+def test_a_champion_of_the_future_is_new(server: Any, clean: Path) -> None:
+    champion(server, None)
+    earlier = NOW - datetime.timedelta(days=1)
+    assert look(server, Params(name=NAME), clean, None, earlier).age_days == 0
+
+
 def test_the_same_data_is_found_by_its_digest(server: Any, tmp_path: Path, clean: Path) -> None:
     digest = {"fineline.digest.data_quality": folders.read_manifest(clean).digest}
     training(server, 3, tags=digest, status="FAILED")
@@ -238,9 +262,41 @@ def test_its_end_lets_the_next_one_in(
     assert decided(tmp_path, clean, "r2").startswith("retrain: ")
 
 
+def ahead(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Sets this process's clock."""
+    now = time.time
+    patch.setattr(time, "time", lambda: now() + seconds)
+
+
+def test_the_clocks_of_two_may_differ(
+    server: Any, tmp_path: Path, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        ahead(patch, 60)
+        assert decided(tmp_path, clean, "r1").startswith("retrain: ")
+    assert decided(tmp_path, clean, "r2").startswith("skipped: a retraining is under way")
+
+
+def test_of_two_that_see_each_other_the_smaller_id_stays(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deciding, "_SECONDS_TO_DECIDE", 0.5)
+    experiment = connection.experiment_id(server, connection.experiment())
+    tags = {DECISION_TAG: WANTED, "fineline.model": NAME, PIPELINE_RUN_TAG: "other"}
+    smaller, larger = sorted(server.create_run(experiment, tags=tags).info.run_id for _ in range(2))
+
+    def in_the_way(mine: str) -> str:
+        return deciding._under_way(server, Params(name=NAME), int(time.time() * 1000), mine)
+
+    assert in_the_way(larger).endswith("run other")
+    assert in_the_way(smaller) == ""  # after a while: the other was killed
+    monkeypatch.setattr(time, "sleep", lambda _: server.set_tag(larger, DECISION_TAG, RETRAIN))
+    assert in_the_way(smaller).endswith("run other")  # which had not seen this one, and trains
+
+
 def _race(folder: Path, clean: Path, number: int, start: Any, answers: Any) -> None:
-    start.wait()
-    answers.put(decided(folder, clean, f"r{number}"))
+    with pytest.MonkeyPatch.context() as patch:
+        ahead(patch, 60 * number)
+        start.wait()
+        answers.put(decided(folder, clean, f"r{number}"))
 
 
 def test_of_several_at_the_same_moment_one_trains(server: Any, tmp_path: Path, clean: Path) -> None:

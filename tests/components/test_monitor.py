@@ -188,6 +188,10 @@ def test_too_few_rows_is_a_verdict(monitor: Callable[..., dict], tmp_path: Path)
     figures = folders.verify(tmp_path / "drift").figures
     assert (figures["drifted"], figures["enough"], figures["p"], figures["rows"]) == (False, False, 1.0, 57)
     assert "Too few rows" in (tmp_path / "drift" / "report.html").read_text()
+    dated = make_rows(57).assign(time=["2026-01-01"] * 56 + ["2026-03-01"])
+    content = monitor(dated, "dated", columns={"time": "time"})
+    assert content["reason"].startswith("1 recent")
+    assert content["reason"].endswith("; 56 more are not of the newest 30 days")
 
 
 def test_same_rows_give_the_same_bytes(monitor: Callable[..., dict], tmp_path: Path) -> None:

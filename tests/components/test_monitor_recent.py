@@ -16,14 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.monitor.params import Params
+from components.monitor.quality import estimated
 from components.monitor.recent import read
 from components.quantize.params import Params as QuantizeParams
 from components.quantize.step import run as quantize
 from fineline.artifacts import folders
 from fineline.bundles import reference
 from fineline.bundles.bundle import embeddings, open_bundle, predict
-from fineline.process.errors import UsageError
+from fineline.process.errors import DataRejected, UsageError
 from fineline.rows.dataset import read_rows
+from fineline.serving.feedback import Feedback
 from fineline.serving.sample_log import SCHEMA
 from tests.conftest import make_rows
 from tests.watched_bundle import write_watched_bundle
@@ -81,6 +83,7 @@ def test_only_the_newest_days_are_recent(tmp_path: Path) -> None:
     for days, count in ((1.0, 1), (3.0, 2), (90.0, 3)):
         found = read(Params(source=source, columns={"time": "time"}, window_days=days), [])
         assert found.rows["text"].tolist() == ["hello, you", 'she said "no"\ntwice', "bye"][-count:]
+        assert found.older == 3 - count
 
 
 def test_times_that_cannot_be_make_no_other_row_look_old(tmp_path: Path) -> None:
@@ -102,11 +105,42 @@ def test_bad_and_blank_rows_are_counted(tmp_path: Path) -> None:
     assert found.first_bad == "a.csv line 4: 3 cells where the header has 2"
 
 
+def test_a_bad_file_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "in"
+    written(folder, "a.csv")
+    (folder / "b.parquet").write_text("no Parquet")
+    whole = gzip.compress(ROWS.to_csv(index=False).encode())
+    (folder / "c.csv.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "d.csv").write_text("body\nhello\n")
+    (folder / "e.jsonl").touch()
+    (folder / "older").mkdir()
+    written(folder, "f.jsonl")
+    found = read(Params(source=str(folder), count_repeats=True), [])
+    assert found.rows["text"].tolist()[-3:] == found.rows["text"].tolist()[:3] == ["hello, you", *ROWS["text"][[1, 3]]]
+    assert found.bad == 3
+    for words in ("b.parquet is no whole Parquet file", "c.csv.gz is no whole gzip", "d.csv has no column 'text'"):
+        assert words in found.first_bad
+    assert list(found.left_out) == ["older/", "e.jsonl (empty)"]
+    assert "; 2 left out: older/, e.jsonl (empty)" in capsys.readouterr().err
+    with pytest.raises(DataRejected, match=r"3 rows cannot be read, 2 are allowed: .*b\.parquet is no whole Parquet"):
+        read(Params(source=str(folder), max_bad_rows=2), [])
+
+
+def test_a_text_counts_once(tmp_path: Path) -> None:
+    texts = ["hello", "bye", "hello ", "hello", "Hello"]
+    pd.DataFrame({"text": texts, "time": ["2026-01-01", *["2026-02-01"] * 4]}).to_csv(tmp_path / "a.csv", index=False)
+    found = read(Params(source=str(tmp_path / "a.csv"), columns={"time": "time"}, window_days=1), [])
+    assert (found.rows["text"].tolist(), found.repeated, found.read) == (["bye", "hello ", "hello", "Hello"], 0, 5)
+    found = read(Params(source=str(tmp_path / "a.csv")), [])
+    assert (found.rows["text"].tolist(), found.repeated) == (["hello", "bye", "hello ", "Hello"], 1)
+    assert len(read(Params(source=str(tmp_path / "a.csv"), count_repeats=True), []).rows) == 5
+
+
 def write_log(folder: Path, bundle: Path, texts: list[str], version: str, day: int, **changes: object) -> None:
     """A file as the server writes it, with the bundle's own answers."""
     answers = predict(open_bundle(bundle, threads=1), texts, 16)
     time = datetime.datetime(2026, 3, day, tzinfo=datetime.UTC)
-    more = {"time": time, "model": "fineline", "version": version}
+    more = {"time": time, "model": "fineline", "version": version, "seconds": 0.01, "canary": False}
     rows = [{"text": text, **answer, **more, **changes} for text, answer in zip(texts, answers, strict=True)]
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / f"{version}.parquet")
@@ -123,8 +157,9 @@ def test_answers_are_those_that_were_served(run_step: RunStep, watched: Path, tm
     texts = make_rows(600, seed=8)["text"].tolist()
     write_log(tmp_path / "log", watched, texts[:300], "6", day=1, label="gone")
     write_log(tmp_path / "log", watched, texts[300:], "7", day=2)
+    write_log(tmp_path / "log", watched, texts[:9], "8", day=3, canary=True)  # a share that its shadow answered
     content = logged(run_step, watched, tmp_path / "log", tmp_path / "drift")
-    assert (content["verdict"], content["rows"], content["read"]) == ("no drift", 300, 600)
+    assert (content["verdict"], content["rows"], content["read"]) == ("no drift", 300, 609)
     assert content["version"] == "7"
     assert 0.95 < content["agreement"] <= 1
     write_log(tmp_path / "unsure", watched, texts[300:], "7", day=2, score=0.34)
@@ -269,3 +304,45 @@ def test_what_is_no_bundle(watched: Path, tmp_path: Path, run_step: RunStep) -> 
         code, _, error = run_step("monitor", {"source": "x.csv"}, bundle=given, drift=tmp_path / "drift")
         assert code == 2
         assert words in error
+
+
+def test_the_estimate_is_what_calibrated_scores_promise() -> None:
+    """Of 200 draws of 300 calibrated answers the interval at 95 % holds what labels would show in 180 at least (190 ± 3)."""
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(200):
+        scores = rng.beta(5, 2, 300)
+        found = estimated(scores)
+        assert found["rows"] == 300
+        held += found["low"] <= (rng.random(300) < scores).mean() <= found["high"]
+    assert 180 <= held <= 198
+    assert estimated(np.ones(5)) == {"accuracy": 1.0, "low": 1.0, "high": 1.0, "rows": 5}
+
+
+def test_feedback_is_counted_with_its_interval(run_step: RunStep, watched: Path, tmp_path: Path) -> None:
+    texts = make_rows(300, seed=8)["text"].drop_duplicates().tolist()
+    right = [answer["label"] for answer in predict(open_bundle(watched, threads=1), texts)]
+    feedback = Feedback(tmp_path / "feedback", "--folder")
+    feedback.add([(text, "wrong") for text in texts[:100]])
+    (before,) = (tmp_path / "feedback").iterdir()
+    before.rename(before.with_name("zz.jsonl"))
+    feedback.add([*zip(texts[:60], right[:60], strict=True)])  # what came last counts, in whatever file
+    (tmp_path / "feedback" / "00-old.jsonl").write_text(
+        json.dumps({"time": "2020-01-01", "text": texts[200], "label": "wrong"}) + "\n"
+    )
+    pd.DataFrame({"text": texts}).to_csv(tmp_path / "recent.csv", index=False)
+    params = {"source": str(tmp_path / "recent.csv"), "feedback": str(tmp_path / "feedback")}
+    code, _, error = run_step("monitor", params, bundle=watched, drift=tmp_path / "drift")
+    assert code == 0, error
+    content = json.loads((tmp_path / "drift" / "drift.json").read_text())
+    counted = content["accuracy_counted"]
+    assert (counted["accuracy"], counted["rows"]) == (0.6, 100)
+    assert (round(counted["low"], 3), round(counted["high"], 3)) == (0.502, 0.691)  # Wilson's, by hand
+    assert 0 < content["accuracy_estimated"]["low"] < content["accuracy_estimated"]["accuracy"] < 1
+    figures = folders.verify(tmp_path / "drift").figures
+    assert figures["accuracy_counted"] == 0.6
+    assert "counted on feedback" in (tmp_path / "drift" / "report.html").read_text()
+    params["feedback"] = str(tmp_path / "recent.csv")
+    shutil.rmtree(tmp_path / "drift")
+    code, _, error = run_step("monitor", params, bundle=watched, drift=tmp_path / "drift")
+    assert (code, "has no column 'time'" in error) == (2, True)

@@ -64,7 +64,7 @@ def test_every_request_gets_its_own_answers_in_its_order(serve, make) -> None:
     parts = [texts[start : start + 1 + start % 7] for start in range(0, 120, 3)]
     served, batcher = serve(4), make(threads=2)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda part: batcher.submit(served, part).result(60), parts))
+        found = list(pool.map(lambda part: batcher.submit(served, part).result(60).answers, parts))
     for part, answers in zip(parts, found, strict=True):
         for answer, wanted in zip(answers, predict(served.bundle, part, batch_size=1), strict=True):
             assert answer["probabilities"] == pytest.approx(wanted["probabilities"], abs=TOLERANCE)
@@ -86,7 +86,7 @@ def test_texts_wait_for_others_but_not_for_long(serve, make) -> None:
     for future in (first, second, third):
         future.result(30)
     assert [len(batch) for batch in served.bundle.session.batches] == [3]
-    assert len(make(max_wait_ms=50).submit(served, ["alone"]).result(30)) == 1
+    assert len(make(max_wait_ms=50).submit(served, ["alone"]).result(30).answers) == 1
 
 
 def test_a_batch_is_of_one_version(serve, make) -> None:
@@ -105,7 +105,7 @@ def test_a_full_queue_refuses_and_what_waits_is_answered_at_the_end(serve, make)
         batcher.submit(served, ["c", "d"])
     last = batcher.submit(served, ["c"])
     batcher.close(seconds=60)
-    assert (len(waiting.result(0)), len(last.result(0))) == (2, 1)
+    assert (len(waiting.result(0).answers), len(last.result(0).answers)) == (2, 1)
     with pytest.raises(QueueFull):
         batcher.submit(served, ["too late"])
 
@@ -117,8 +117,24 @@ def test_a_batch_that_fails_fails_alone(serve, make) -> None:
     failing, fine = batcher.submit(served, ["card", "pin", "app"]), batcher.submit(served, ["card"])
     with pytest.raises(RuntimeError, match="no such token"):
         failing.result(60)
-    assert fine.result(60)[0]["label"]
-    assert batcher.submit(served, ["login"]).result(60)
+    assert fine.result(60).answers[0]["label"]
+    assert batcher.submit(served, ["login"]).result(60).answers
+
+
+def test_what_is_aside_runs_when_nothing_waits_and_is_dropped_at_the_end(serve, make) -> None:
+    served, other, batcher = serve(4), serve(4), make(max_wait_ms=60_000, max_queue=3)
+    batcher.submit(served, ["card"])
+    aside = batcher.submit(other, ["a", "b"], aside=True)
+    with pytest.raises(QueueFull):  # its queue is its own
+        batcher.submit(other, ["c", "d"], aside=True)
+    batcher.submit(served, ["pin", "app"])
+    assert other.bundle.session.batches == []
+    batcher.close(seconds=60)
+    assert aside.cancelled()
+
+    served, other, batcher = serve(2), serve(2), make()
+    assert len(batcher.submit(other, ["card", "pin"], aside=True).result(60).answers) == 2
+    assert [len(batch) for batch in other.bundle.session.batches] == [1, 1]
 
 
 def test_answers_of_an_int8_bundle_do_not_depend_on_who_else_asks(bundle: Path) -> None:
@@ -159,9 +175,12 @@ def test_load_makes_batches_and_metrics_count_it(fp32: Path) -> None:
         assert {status for status, _ in answers} == {200}
         for (_, found), right in zip(answers, wanted * 5, strict=True):
             assert found == pytest.approx(right["probabilities"], abs=TOLERANCE)
-        assert server.metric("fineline_texts_total") == 300
-        assert server.metric('fineline_requests_total{route="/predict",status="200"}') == 300
-        assert server.metric("fineline_batch_size_sum") == 300
+        version = f'{{name="onnx",version="{server.predict("a")["version"]}"}}'
+        assert server.metric(f"fineline_texts_total{version}") == 301
+        assert server.metric(f"fineline_text_seconds_count{version}") == 301
+        assert server.metric(f"fineline_score_count{version}") == 301
+        assert server.metric('fineline_requests_total{route="/predict",status="200"}') == 301
+        assert server.metric("fineline_batch_size_sum") == 301
         assert server.metric("fineline_batch_size_count") < 250
-        assert server.metric('fineline_request_seconds_count{route="/predict"}') == 300
+        assert server.metric('fineline_request_seconds_count{route="/predict"}') == 301
         assert server.metric("fineline_queue_texts") == 0

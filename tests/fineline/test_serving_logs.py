@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fineline.bundles.bundle import open_bundle
+from fineline.serving.batching import Scored
 from fineline.serving.logs import JsonLines
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SCHEMA, SampleLog
+from fineline.serving.shadow import Pair
 from fineline.tasks import get_task
 from tests.conftest import files_of, make_rows
 from tests.serving import serving, until
@@ -105,24 +107,26 @@ def test_sampled_texts_with_their_answers_as_parquet(bundle: Path, tmp_path: Pat
         )
         assert (row["model"], row["version"]) == ("tiny", first["version"])
         assert row["time"].tzinfo is not None
+        assert (row["canary"], row["other_label"]) == (False, None)
+        assert 0 < row["seconds"] < 10
 
 
 def test_a_share_of_the_texts_is_kept_and_a_lost_folder_is_made_again(bundle: Path, tmp_path: Path) -> None:
     random.seed(0)
     metrics = Metrics()
     folder = tmp_path / "asked"
-    served = Served("tiny", "1", "0", open_bundle(bundle), 1)
+    served = Pair(Served("tiny", "1", "0", open_bundle(bundle), 1))
     answer = {"label": "card", "score": 1.0, "probabilities": {"card": 1.0, "login": 0.0, "transfer": 0.0}}
     sample = SampleLog(folder, 0.1, 3600, metrics)
     for _ in range(50):
-        sample.add(served, ["a"] * 100, [answer] * 100)
+        sample.add(served, ["a"] * 100, Scored([answer] * 100, [0.1] * 100))
     sample.close()
     [file] = folder.iterdir()
     assert 400 < pq.read_metadata(file).num_rows < 600  # 500 ± 21
 
     sample = SampleLog(folder, 1.0, 3600, metrics)
     shutil.rmtree(folder)
-    sample.add(served, ["a"] * 7, [answer] * 7)
+    sample.add(served, ["a"] * 7, Scored([answer] * 7, [0.1] * 7))
     sample.close()
     [file] = folder.iterdir()
     assert pq.read_metadata(file).num_rows == 7
@@ -130,7 +134,7 @@ def test_a_share_of_the_texts_is_kept_and_a_lost_folder_is_made_again(bundle: Pa
     sample = SampleLog(folder, 1.0, 3600, metrics)
     shutil.rmtree(folder)
     folder.touch()  # a folder that cannot be made again: what is asked is answered all the same
-    sample.add(served, ["a"] * 7, [answer] * 7)
+    sample.add(served, ["a"] * 7, Scored([answer] * 7, [0.1] * 7))
     sample.close()
     assert metrics.registry.get_sample_value("fineline_log_rows_dropped_total") == 7
 
@@ -138,8 +142,9 @@ def test_a_share_of_the_texts_is_kept_and_a_lost_folder_is_made_again(bundle: Pa
 @pytest.mark.parametrize("rows", [10_000, 10_001])
 def test_a_file_is_due_at_a_number_of_rows_too(rows: int, tmp_path: Path) -> None:
     sample = SampleLog(tmp_path, 1.0, 3600, Metrics())
-    served = Served("tiny", "1", "0", SimpleNamespace(task=get_task("single_label")), 1)  # type: ignore[arg-type]
+    bundle = SimpleNamespace(task=get_task("single_label"))
+    served = Pair(Served("tiny", "1", "0", bundle, 1))  # type: ignore[arg-type]
     answer = {"label": "card", "score": 1.0, "probabilities": {"card": 1.0}}
-    sample.add(served, ["a"] * rows, [answer] * rows)
+    sample.add(served, ["a"] * rows, Scored([answer] * rows, [0.1] * rows))
     until(lambda: any(tmp_path.glob("*.parquet")))
     sample.close()

@@ -82,14 +82,14 @@ def test_reload_under_load_refusals_and_a_registry_that_goes_and_comes(
             (("3", "does not pass its self-test"), ("4", "its tag says 000000000000")), 1
         ):
             client.set_registered_model_alias("tiny", ALIAS, bad)
-            until(lambda count=number: server.metric('fineline_reloads_total{result="refused"}') >= count)
+            until(lambda count=number: server.metric('fineline_reloads_total{result="refused",role="model"}') >= count)
             line = server.events("reload refused")[-1]
             assert (line["refused"], line["serving"], line["level"]) == (bad, "2", "error")
             assert words in line["why"]
         assert len(server.events("reload refused")) == 2
 
         registry.kill()
-        until(lambda: server.metric('fineline_reloads_total{result="failed"}') >= 2)
+        until(lambda: server.metric('fineline_reloads_total{result="failed",role="model"}') >= 2)
         assert "does not answer" in server.events("reload failed")[0]["why"]
         assert len(server.events("reload failed")) == 1  # said once, not at every look
         assert server.get("/v2/health/ready").status_code == 200
@@ -107,8 +107,10 @@ def test_reload_under_load_refusals_and_a_registry_that_goes_and_comes(
             assert score == pytest.approx(scores[version], abs=0.02), "an answer of another version than it says"
         assert server.get("/v2/models/tiny").json()["versions"] == ["1"]
         digest = folders.read_manifest(bundle).digest.removeprefix("sha256:")
-        assert server.metric(f'fineline_model_info{{bundle_sha256="{digest}",name="tiny",version="1"}}') == 1
-        assert server.metric('fineline_reloads_total{result="loaded"}') == 4
+        assert (
+            server.metric(f'fineline_model_info{{bundle_sha256="{digest}",name="tiny",role="model",version="1"}}') == 1
+        )
+        assert server.metric('fineline_reloads_total{result="loaded",role="model"}') == 4
 
         client.delete_registered_model("tiny")  # and made anew: another bundle is its version 1
         assert register(bundles["2"], "tiny") == "1"
