@@ -55,7 +55,7 @@ def main() -> int:
     flags = _flags()
     quiet_libraries()
     fitting.quiet()
-    params = Params(model=flags.model, dropout=0.1)
+    params = Params(model=flags.model)
     taken = _train(flags, params)
     print(f"{len(taken) // 2} checkpoints of {flags.model}, one in every second turn of {flags.steps} steps")
     for unit, numbers in zip(("seconds", "CPU seconds"), zip(*taken, strict=True), strict=True):

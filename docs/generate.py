@@ -121,6 +121,8 @@ def allowed(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
         return f"`{schema['const']}`"
+    if "anyOf" in schema:
+        return " or ".join(allowed(each) for each in schema["anyOf"])
     if schema.get("type") == "array":
         return "list of " + (allowed(schema["items"]) or "mappings")
     bounds = [("≥", "minimum"), (">", "exclusiveMinimum"), ("≤", "maximum"), ("<", "exclusiveMaximum")]

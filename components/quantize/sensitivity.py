@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fineline.bundles.bundle import MODEL, Bundle, feed, model_files
+from fineline.process import computing
 
 _TEXTS = 32
 
@@ -28,8 +29,7 @@ def by_noise(bundle: Bundle, texts: Sequence[str], work: Path) -> list[str]:
     model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in inputs)
     graph = work / "activations.onnx"
     onnx.save(model, graph, save_as_external_data=len(model_files(bundle.folder)) > 1, location=f"{graph.name}.data")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = computing.session_options(computing.cores())
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     noise, signal = np.zeros(len(nodes)), np.zeros(len(nodes))
     for encoding in bundle.tokenizer.encode_batch(list(texts[:: max(1, len(texts) // _TEXTS)])[:_TEXTS]):

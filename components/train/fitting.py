@@ -1,6 +1,7 @@
 """The Hugging Face Trainer, set up so that the same inputs give the same weights, killed or not."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,6 @@ from components.train.plan import Plan
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
 from fineline.process.errors import GateRejected, Preempted, ResourceError
-from fineline.tasks import Task
 from fineline.tracking.journal import Journal
 
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
@@ -59,7 +59,7 @@ def fit(
         eval_dataset=_encoded(plan, "validation", tokenizer),
         data_collator=task.collator(tokenizer),
         compute_loss_func=loss,
-        compute_metrics=_metrics(task, plan.labels, loss),
+        compute_metrics=_metrics(plan, loss),
         callbacks=[
             RowOrder(),
             saving,
@@ -173,16 +173,26 @@ def _loss(plan: Plan) -> Callable[..., Any]:
     return plan.task.loss(plan.params.label_smoothing, weights)
 
 
-def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
+def _metrics(plan: Plan, loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
     """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
-    rows twice where several processes fill up their last ones."""
+    rows twice where several processes fill up their last ones. Says where all answers are the same."""
+    task, labels = plan.task, plan.labels
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
+        probabilities = task.probabilities(logits, 1.0)
+        answers = np.unique(task.choices(probabilities), axis=0)
+        if len(answers) == 1 < len(np.unique(prediction.label_ids, axis=0)) and ranks.first():
+            print(
+                f"train: the model gives all {len(logits):,} validation rows the same answer ({labels[int(answers[0])]}): "
+                f"train.learning_rate = {plan.params.learning_rate:g} is too high for it, or it was not trained for long",
+                file=sys.stderr,
+                flush=True,
+            )
         return {
-            **task.metrics(prediction.label_ids, task.probabilities(logits, 1.0), labels),
+            **task.metrics(prediction.label_ids, probabilities, labels),
             "loss": float(of_all),
         }
 

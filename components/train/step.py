@@ -22,6 +22,7 @@ from fineline.process.errors import UsageError
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal
 
+_BESIDE_THE_TOKENIZER = ("tokenizer_config", "special_tokens_map", "added_tokens")  # the last two of older transformers
 Files = dict[str, dict[str, Any]]
 
 
@@ -202,7 +203,7 @@ def _identity(plan: Plan, data: Data, pretrained: Files) -> str:
 
 def _files_that_count(source: Path) -> Files:
     """The files of a pretrained model that what is trained depends on, with their sha256."""
-    described = [source / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
+    described = [source / f"{name}.json" for name in ("config", "tokenizer", *_BESIDE_THE_TOKENIZER)]
     pooling = source.glob("1_Pooling/config.json")
     paths = sorted([*source.glob("*.safetensors"), *pooling, *(path for path in described if path.is_file())])
     return {str(path.relative_to(source)): {"sha256": folders.sha256_file(path)} for path in paths}

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fineline.process import computing
 from fineline.process.errors import ResourceError, UsageError
 from fineline.process.progress import progress
 from fineline.tasks import Task, get_task
@@ -28,13 +30,17 @@ GOLDEN_TEXTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden."""
+    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden.
+
+    `threads` are at work: together on one batch, or, where each text is a run of its own, each on another text.
+    """
 
     folder: Path
     config: dict[str, Any]
     task: Task
     tokenizer: Any
     session: Any
+    threads: int
 
     @property
     def labels(self) -> list[str]:
@@ -43,7 +49,11 @@ class Bundle:
     @property
     def alone(self) -> bool:
         """Whether each text is a run of its own, whatever batch is asked for."""
-        return self.config["precision"] == "int8"
+        return _alone(self.config)
+
+
+def _alone(config: dict[str, Any]) -> bool:
+    return config["precision"] == "int8"
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -71,23 +81,22 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
     """
     import onnxruntime
 
+    threads = threads or computing.cores()
     for name in (MODEL, TOKENIZER, CONFIG):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} is no bundle: it has no {name}", "give the output of export_onnx or quantize")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     damaged = onnxruntime.capi.onnxruntime_pybind11_state
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         gpu = [gpu_provider()] if config["precision"] == "fp16" and gpu_provider() else []
+        options = computing.session_options(1 if _alone(config) else threads)
         session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=[*gpu, "CPUExecutionProvider"])
     except (ValueError, damaged.Fail, damaged.InvalidGraph, damaged.InvalidProtobuf, damaged.NotImplemented) as error:
         raise UsageError(
             f"{folder} cannot be opened: {str(error).splitlines()[0][:200]}", "the bundle is damaged; make it again"
         ) from None
     tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
-    return Bundle(folder, config, get_task(config["task"]), tokenizer, session)
+    return Bundle(folder, config, get_task(config["task"]), tokenizer, session, threads)
 
 
 def gpu_provider() -> str:
@@ -133,11 +142,27 @@ def _outputs(
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     widths = {output.name: output.shape[1] for output in bundle.session.get_outputs()}
     result = [np.zeros((len(encodings), widths[name]), dtype=np.float32) for name in names]
+    inputs = ([encodings[i] for i in batch] for batch in batches)
+    found = _runs(bundle, names, inputs, min(bundle.threads, len(batches)) if bundle.alone else 1)
     for batch in progress(batches, what, total=len(encodings), unit="texts") if what else batches:
-        found = bundle.session.run(list(names), feed(bundle, [encodings[i] for i in batch]))
-        for array, values in zip(result, found, strict=True):
+        for array, values in zip(result, next(found), strict=True):
             array[batch] = values
     return result
+
+
+def _runs(
+    bundle: Bundle, names: Sequence[str], batches: Iterator[Sequence[Any]], at_once: int
+) -> Iterator[list[np.ndarray]]:
+    """The graph's outputs `names` of each batch of encodings, in their order; `at_once` are computed at the same time."""
+
+    def one(batch: Sequence[Any]) -> list[np.ndarray]:
+        return bundle.session.run(list(names), feed(bundle, batch))
+
+    if at_once <= 1:
+        yield from map(one, batches)
+        return
+    with ThreadPool(at_once) as pool:
+        yield from pool.imap(one, batches)
 
 
 def run(bundle: Bundle, encodings: Sequence[Any]) -> np.ndarray:
