@@ -118,7 +118,7 @@ def _training(flags: argparse.Namespace) -> Work:
     """Optimizer steps of MiniLM on one batch of 32 texts, in the arithmetic that train.precision: auto takes."""
     import torch
 
-    from components.train import fitting, network, precision
+    from components.train import encoding, fitting, network, precision
     from components.train.params import Params
     from components.train.warm_start import Origin
     from fineline.pretrained import models
@@ -129,7 +129,7 @@ def _training(flags: argparse.Namespace) -> Work:
     labels, folder = task.label_set(rows), models.model_folder(params.model)
     tokenizer = network.load_tokenizer(folder, params.max_length)
     model = network.build(task, Origin(folder), tokenizer, labels, params)
-    encoded = fitting.encode(tokenizer, rows["text"].tolist(), task.targets(rows, labels), params.max_length)
+    encoded = encoding.encode(tokenizer, rows["text"].tolist(), task.targets(rows, labels), params.max_length)
     batch, optimizer = task.collator(tokenizer)(encoded), torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     target, loss, bf16 = (
         batch.pop("labels"),

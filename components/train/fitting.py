@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from components.train import checkpoints, network, ranks
 from components.train.callbacks import Checks, Progress, RowOrder, Tracking
+from components.train.encoding import Encoded, encode
 from components.train.evaluations import patience_is_over
 from components.train.params import Params
 from components.train.plan import Plan
@@ -153,16 +154,7 @@ def _arguments(plan: Plan, work: Path) -> TrainingArguments:
     )
 
 
-def encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length: int) -> list[dict[str, Any]]:
-    """One mapping a row: the tokenizer's lists, cut to `max_length`, and labels. Padding is left to the collator."""
-    columns = tokenizer(list(texts), truncation=True, max_length=max_length)
-    return [
-        {**{name: column[i] for name, column in columns.items()}, "labels": target}
-        for i, target in enumerate(targets.tolist())
-    ]
-
-
-def _encoded(plan: Plan, split: str, tokenizer: Any) -> list[dict[str, Any]]:
+def _encoded(plan: Plan, split: str, tokenizer: Any) -> Encoded:
     return encode(tokenizer, plan.examples.texts[split], plan.examples.targets[split], plan.params.max_length)
 
 

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
 
 from components.train import checkpoints, network, shipping
+from components.train.encoding import encode
 from components.train.params import Params
 from components.train.warm_start import Origin
 from fineline.artifacts import folders
@@ -126,3 +129,29 @@ def test_checkpoints_of_another_tokenizer_or_library_are_not_gone_on_with(
     monkeypatch.setattr(checkpoints, "version", lambda name: f"{name} of tomorrow")
     trained()
     assert [len(found) for found in keys] == [1, 2, 3]
+
+
+def test_encoded_rows_are_what_the_tokenizer_gives(pretrained: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    texts = ["card " * (n % 9) + str(n) for n in range(2_345)]
+    targets = np.arange(len(texts)) % 3
+    encoded = encode(tokenizer, texts, targets, 8)
+    given = tokenizer(texts, truncation=True, max_length=8)
+    assert len(encoded) == len(texts)
+    for i, row in enumerate(encoded):
+        assert row == {**{name: lists[i] for name, lists in given.items()}, "labels": targets[i]}
+    assert encoded[-1] == encoded[2_344] == encoded[2_340:][4]
+    with pytest.raises(IndexError):
+        encoded[2_345]
+
+
+def test_encoded_rows_are_small(pretrained: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    texts = ["my card is lost please help " * 15] * 3_000
+    tracemalloc.start()
+    encoded = encode(tokenizer, texts, np.zeros(len(texts), dtype=np.int64), 64)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    tokens = sum(len(row["input_ids"]) for row in encoded)
+    assert tokens == 3_000 * 64
+    assert kept < 4 * 3 * tokens * 1.2, "three lists of four bytes a token"
