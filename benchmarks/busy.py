@@ -130,7 +130,7 @@ def _training(flags: argparse.Namespace) -> Work:
     tokenizer = network.load_tokenizer(folder, params.max_length)
     model = network.build(task, Origin(folder), tokenizer, labels, params)
     encoded = encoding.encode(tokenizer, rows["text"].tolist(), task.targets(rows, labels), params.max_length)
-    batch, optimizer = task.collator(tokenizer)(encoded), torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    batch, optimizer = task.collator(tokenizer)(encoded[:]), torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     target, loss, bf16 = (
         batch.pop("labels"),
         task.loss(params.label_smoothing, None),

@@ -34,6 +34,9 @@ def quiet() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings(
+        "ignore", message="fan_in_fan_out is set to False", category=UserWarning
+    )  # peft sets it right
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
 
@@ -135,7 +138,8 @@ def _arguments(plan: Plan, work: Path) -> TrainingArguments:
         bf16=plan.precision == "bf16",
         fp16=plan.precision == "fp16",
         activation_checkpointing=params.gradient_checkpointing,
-        eval_strategy="epoch",
+        eval_strategy="steps" if params.eval_steps else "epoch",
+        eval_steps=params.eval_steps or None,
         save_strategy="no",  # Saving does it
         metric_for_best_model=plan.metric,
         greater_is_better=plan.metric not in SMALLER_IS_BETTER,

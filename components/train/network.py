@@ -213,6 +213,7 @@ def _outermost(modules: set[str]) -> list[str]:
 def _with_lora(model: Any, whole: Sequence[str], frozen: list[str], params: Params) -> Any:
     """`model` with LoRA on its linear layers; the modules `whole` (the head, and what the checkpoint lacked) train fully."""
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     def lies_in(name: str, modules: Sequence[str]) -> bool:
         return any(name == module or name.startswith(f"{module}.") for module in modules)
@@ -220,7 +221,7 @@ def _with_lora(model: Any, whole: Sequence[str], frozen: list[str], params: Para
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not lies_in(name, [*whole, *frozen])
+        if isinstance(module, nn.Linear | Conv1D) and not lies_in(name, [*whole, *frozen])
     ]
     wanted = params.lora_target_modules or [""]
     unknown = [part for part in wanted if not any(_ends_with(name, part) for name in linear)]

@@ -148,7 +148,13 @@ class Params(StepParams):
     early_stopping_patience: int = Field(
         3,
         ge=0,
-        description="Stop after this many evaluations (one per epoch) without a better validation metric; 0: never.",
+        description="Stop after this many evaluations (by default one per epoch) without a better validation metric; 0: never.",
+    )
+    eval_steps: int = Field(
+        0,
+        ge=0,
+        description="Optimizer steps from one look at the validation rows to the next, and so between the checkpoints of which "
+        "the best is kept; for long epochs. 0: at the end of each epoch.",
     )
     save_minutes: float = Field(
         5.0,

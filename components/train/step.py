@@ -115,7 +115,7 @@ def _recorded(work: WorkFolder, folder: Path, data: Data, params: Params) -> Ite
 def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal: Journal | None) -> Trained | None:
     """Builds the model of `origin` and trains it in `work`; None in all processes but the first."""
     from components.train import ewc, fitting, network
-    from components.train.evaluations import evaluations, steps_per_epoch
+    from components.train.evaluations import epoch_of, evaluations
 
     adapted = network.build(plan.task, origin, tokenizer, plan.labels, plan.params)
     parameters, trained = network.parameters(adapted)
@@ -126,13 +126,13 @@ def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal
         return None
     model, state = fitting.best(plan, fitted, before, work.path)
     best = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
-    return Trained(model, tokenizer, state, best, best["step"] // steps_per_epoch(state), parameters, trained)
+    return Trained(model, tokenizer, state, best, epoch_of(best["step"], state), parameters, trained)
 
 
 def _write_model(plan: Plan, trained: Trained, folder: Path) -> None:
     """The Hugging Face folder, model.json beside it, and the curves."""
     from components.train import network
-    from components.train.evaluations import steps_per_epoch
+    from components.train.evaluations import is_due
 
     network.save(trained.model, trained.tokenizer, folder)
     description = {
@@ -143,18 +143,23 @@ def _write_model(plan: Plan, trained: Trained, folder: Path) -> None:
     }
     folders.write_json(folder / "model.json", description)
     state = trained.state
-    curves.write_csv(state.log_history, plan.params.logging_steps, steps_per_epoch(state), folder / "curves.csv")
+    curves.write_csv(
+        state.log_history,
+        plan.params.logging_steps,
+        lambda step: is_due(step, state, plan.params.eval_steps),
+        folder / "curves.csv",
+    )
 
 
 def _figures(plan: Plan, origin: Origin, pretrained: Files, trained: Trained) -> dict[str, Any]:
     """What the manifest says of the training."""
-    from components.train.evaluations import evaluations
+    from components.train.evaluations import epoch_of
 
     return {
         **curves.validation(trained.best),
         "metric": plan.metric,
         "best_epoch": trained.best_epoch,
-        "epochs": len(evaluations(trained.state)),
+        "epochs": epoch_of(trained.state.global_step, trained.state),
         "steps": trained.state.global_step,
         "devices": ranks.devices(),
         "labels": len(plan.labels),

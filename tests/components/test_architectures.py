@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.train import warm_start
 from fineline.artifacts import folders
 from fineline.bundles.bundle import logits, open_bundle
 from fineline.rows import dataset
@@ -51,7 +50,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "lora_r": 4},
     "frozen": {"freeze_embeddings": True, "freeze_layers": 1},
 }
-SHORT = {**FAST, "max_length": 48, "batch_size": 16, "learning_rate": 1e-2, "epochs": 2, "dropout": "auto"}
+SHORT = {**FAST, "max_length": 48, "batch_size": 16, "learning_rate": 1e-3, "epochs": 1, "dropout": "auto"}
 QUICK = {"speed_texts": 10, "speed_rounds": 1, "select": "smallest", "max_changed_share": 1, "max_metric_drop": 1}
 
 
@@ -79,9 +78,10 @@ def mended(tokenizer: Any) -> Any:
 
 
 def write(folder: Path, family: str, tokenizer: Any) -> Path:
-    """A classifier of `family` with `tokenizer` and random weights, whose head is 50 times as large: its answers differ."""
+    """A classifier of `family` with `tokenizer` and random weights, ten times as large as usual: its answers differ."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.pytorch_utils import Conv1D
 
     names = ("pad", "bos", "eos", "cls", "sep")
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
@@ -92,13 +92,14 @@ def write(folder: Path, family: str, tokenizer: Any) -> Path:
         id2label=dict(enumerate(LABELS)),
         label2id={label: i for i, label in enumerate(LABELS)},
         **special,
-        **({"decoder_start_token_id": tokenizer.pad_token_id} if family == "t5" else {}),
         **ARCHITECTURES[family][1],
     )
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():
-        model.get_submodule(warm_start.output_layer(model)).weight.mul_(50)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear | Conv1D):
+                module.weight.mul_(10)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -132,8 +133,8 @@ class Kind:
         texts = dataset.read_splits(self.splits)["test"]["text"].tolist()
         found = logits(open_bundle(onnx, threads=1), texts)
         spread = found.std(axis=0).max()
-        assert spread > 0.05, "it answers all texts alike"
-        assert folders.verify(onnx).figures["max_difference"] < spread / 100
+        assert spread > 0.01, "it answers all texts alike"
+        assert folders.verify(onnx).figures["max_difference"] < spread / 1000
         assert np.isfinite(logits(open_bundle(bundle, threads=1), texts)).all()
 
     def step(self, name: str, params: dict[str, Any], **paths: Path) -> None:
@@ -160,7 +161,9 @@ def test_a_kind_ships_or_is_refused_before_its_first_step(
         full, *others = (f"{pooling} {method}" for method in METHODS)
         if found[full] == SHIPS:
             kind.ship(full)
-            assert all(kind.shapes(name) == kind.shapes(full) for name in others), "they are exported as the full one"
+            assert all(kind.shapes(name) == kind.shapes(full) for name in others if found[name] == SHIPS), (
+                "they are exported as the full one"
+            )
     if found["mean full"] == SHIPS:
         tokenizer.padding_side = tokenizer.truncation_side = {"left": "right", "right": "left"}[tokenizer.padding_side]
         tokenizer.save_pretrained(pretrained)
