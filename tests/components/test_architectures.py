@@ -121,9 +121,8 @@ class Kind:
             return SHIPS
         assert "epoch" not in error, "it trained before it was refused"
         what, hint = error.strip().splitlines()[-2:]
-        return f"{what.partition('error: ')[2]}: {hint.partition('to mend it: ')[2]}".replace(
-            pretrained.name, "it"
-        ).replace(self.family, "model")
+        told = f"{what.partition('error: ')[2]}: {hint.partition('to mend it: ')[2]}"
+        return told.replace(pretrained.name, "it").replace(self.family, "model")
 
     def ship(self, name: str) -> None:
         """Takes the model to its report; what is proven equal is not equal because it says the same to every text."""
