@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.train import checkpoints, fitting, network, precision
+from components.train import checkpoints, encoding, fitting, network, precision
 from components.train.params import Params
 from components.train.saving import Saving
 from components.train.warm_start import Origin
@@ -55,7 +55,7 @@ def main() -> int:
     flags = _flags()
     quiet_libraries()
     fitting.quiet()
-    params = Params(model=flags.model, dropout=0.1)
+    params = Params(model=flags.model)
     taken = _train(flags, params)
     print(f"{len(taken) // 2} checkpoints of {flags.model}, one in every second turn of {flags.steps} steps")
     for unit, numbers in zip(("seconds", "CPU seconds"), zip(*taken, strict=True), strict=True):
@@ -81,7 +81,7 @@ def _train(flags: argparse.Namespace, params: Params) -> list[tuple[float, float
     labels = task.label_set(rows)
     folder = models.model_folder(params.model)
     tokenizer = network.load_tokenizer(folder, flags.max_length)
-    encoded = fitting.encode(tokenizer, rows["text"].tolist(), task.targets(rows, labels), flags.max_length)
+    encoded = encoding.encode(tokenizer, rows["text"].tolist(), task.targets(rows, labels), flags.max_length)
     arithmetic = precision.resolve("auto")
     with tempfile.TemporaryDirectory(dir=flags.checkpoints) as work:
         saving = Saving(Path(work), params.save_minutes, whole=True, check=lambda: None)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from fineline.pretrained import models
+from fineline.process import computing
 from fineline.process.errors import FinelineError, UsageError
 from fineline.tracking import connection
 from pipelines import blocks, client
@@ -143,7 +144,7 @@ def packages(needed: list[str]) -> Iterator[Finding]:
 
 def compute() -> Iterator[Finding]:
     """Cores, GPU, whether torch can use it, and native bf16, which `train.precision: auto` takes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = computing.cores()
     yield Finding("ok", f"{cores} CPU core{'' if cores == 1 else 's'} ({platform.machine()})")
     try:
         build = importlib.metadata.version("torch")

@@ -5,7 +5,6 @@ import codecs
 import contextlib
 import io
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from cli import reading, tables
 from cli.serve import default_model
 from cli.tables import Batch
+from fineline.process import computing
 from fineline.process.errors import DataRejected, Preempted, UsageError
 from fineline.process.progress import progress
 from fineline.registry.fetch import open_model
@@ -173,7 +173,7 @@ def _labelled(
     """
     from fineline.bundles.bundle import predict
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = computing.cores()
     waiting: deque[tuple[Batch, Future[list[Answer]]]] = deque()
 
     def first() -> tuple[Batch, list[Answer]]:

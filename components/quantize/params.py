@@ -53,7 +53,8 @@ class Params(StepParams):
     )
     calibrate: bool = Field(
         True,
-        description="Fit the temperature of the probabilities on the validation logits of what ships (else it is 1).",
+        description="Fit the temperature of the probabilities on the validation logits of what ships (else, and with fewer than "
+        "20 rows, it is 1).",
     )
     golden_tolerance: float = Field(
         0.05,

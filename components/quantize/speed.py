@@ -1,6 +1,5 @@
 """How fast the candidates are here and now. Other programs disturb such figures, so all candidates take turns."""
 
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fineline.bundles.bundle import Bundle, logits
+from fineline.process import computing
 from fineline.process.progress import progress
 
 _WARM_UP = 10
@@ -52,10 +52,9 @@ def machine() -> dict[str, Any]:
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": cores,
+        "cores": computing.cores(),
         "onnxruntime": onnxruntime.__version__,
     }
 

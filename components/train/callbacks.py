@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import curves, ranks
-from components.train.evaluations import patience_is_over, steps_per_epoch
+from components.train.evaluations import is_due, patience_is_over, steps_per_epoch
 from fineline.process.errors import UsageError
 from fineline.tracking.journal import Journal
 
@@ -100,7 +100,7 @@ class Progress(TrainerCallback):
             metric = args.metric_for_best_model
             figures = {"loss": kwargs["metrics"]["eval_loss"], metric: kwargs["metrics"][f"eval_{metric}"]}
             shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            self._say(f"epoch {state.epoch:.0f} of {args.num_train_epochs:.0f}, validation {shown}")
+            self._say(f"epoch {round(state.epoch or 0, 2):g} of {args.num_train_epochs:.0f}, validation {shown}")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -134,7 +134,9 @@ class Tracking(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
-        new = list(curves.rows(state.log_history[self._taken :], self.every, steps_per_epoch(state)))
+        new = list(
+            curves.rows(state.log_history[self._taken :], self.every, lambda step: is_due(step, state, args.eval_steps))
+        )
         for row in new:
             values = {name: value for name, value in row.items() if name != "step" and math.isfinite(value)}
             if self._gpus:

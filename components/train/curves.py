@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ _OF_TRAINING = ("train_loss", "learning_rate", "grad_norm")
 _TIMES = ("runtime", "samples_per_second", "steps_per_second")
 
 
-def rows(history: Iterable[dict[str, Any]], every: int, steps_per_epoch: int) -> Iterator[Row]:
-    """One row for each `every` steps and one for each epoch's end, which holds the validation figures too.
+def rows(history: Iterable[dict[str, Any]], every: int, evaluated: Callable[[int], bool]) -> Iterator[Row]:
+    """One row for each `every` steps and one for each step that was `evaluated`, which holds the validation figures too.
 
     `history` is the Trainer's log with one entry per step. train_loss and grad_norm are means over the steps since the row
-    before, learning_rate is the last step's. A row never reaches over the end of an epoch.
+    before, learning_rate is the last step's. A row never reaches over an evaluation.
     """
     window: list[dict[str, Any]] = []
     for entry in history:
         step = entry["step"]
         if "loss" in entry:
             window.append(entry)
-            if step % every == 0 and step % steps_per_epoch != 0:
+            if step % every == 0 and not evaluated(step):
                 yield _row(window)
                 window = []
         elif "eval_loss" in entry:
@@ -37,12 +37,12 @@ def validation(entry: dict[str, Any]) -> Row:
     return {f"validation_{name}": float(entry[f"eval_{name}"]) for name in names if name not in _TIMES}
 
 
-def write_csv(history: Sequence[dict[str, Any]], every: int, steps_per_epoch: int, path: Path) -> None:
+def write_csv(history: Sequence[dict[str, Any]], every: int, evaluated: Callable[[int], bool], path: Path) -> None:
     """curves.csv: epoch, step, train_loss, learning_rate, grad_norm, validation_loss, validation_<metrics>.
 
     NaN where there is no figure: `dvc plots` leaves such points out, and would draw an empty cell as 0.
     """
-    found = list(rows(history, every, steps_per_epoch))
+    found = list(rows(history, every, evaluated))
     figures = list(dict.fromkeys(name for row in found for name in row if name.startswith("validation_")))
     figures.sort(key=lambda name: name != "validation_loss")
     with path.open("w", newline="", encoding="utf-8") as stream:

@@ -1,5 +1,6 @@
 """What the Trainer's log says of the evaluations so far: which was the best, and whether it is time to stop."""
 
+import math
 from typing import Any
 
 from transformers import TrainerState, TrainingArguments
@@ -8,6 +9,17 @@ from transformers import TrainerState, TrainingArguments
 def steps_per_epoch(state: TrainerState) -> int:
     """Optimizer steps of one epoch; every epoch has as many."""
     return state.max_steps // state.num_train_epochs
+
+
+def is_due(step: int, state: TrainerState, eval_steps: float | None) -> bool:
+    """Whether the validation rows are looked at after optimizer step `step`: every `eval_steps`, else at each epoch's end, and
+    after the last."""
+    return step % (eval_steps or steps_per_epoch(state)) == 0 or step == state.max_steps
+
+
+def epoch_of(step: int, state: TrainerState) -> int:
+    """The epoch that optimizer step `step` (from 1) lies in, from 1."""
+    return math.ceil(step / steps_per_epoch(state))
 
 
 def evaluations(state: TrainerState) -> list[dict[str, Any]]:

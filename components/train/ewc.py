@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import ranks, warm_start
-from components.train.fitting import encode
+from components.train.encoding import encode
 from components.train.plan import Plan
 from components.train.warm_start import Origin
 from fineline.process.errors import UsageError

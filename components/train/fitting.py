@@ -1,8 +1,9 @@
 """The Hugging Face Trainer, set up so that the same inputs give the same weights, killed or not."""
 
 import logging
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from transformers.trainer_callback import PrinterCallback
 
 from components.train import checkpoints, network, ranks
 from components.train.callbacks import Checks, Progress, RowOrder, Tracking
+from components.train.encoding import Encoded, encode
 from components.train.evaluations import patience_is_over
 from components.train.params import Params
 from components.train.plan import Plan
 from components.train.saving import Saving
 from components.train.work_folder import WorkFolder
 from fineline.process.errors import GateRejected, Preempted, ResourceError
-from fineline.tasks import Task
 from fineline.tasks.parts import UNCALIBRATED
 from fineline.tracking.journal import Journal
 
@@ -34,6 +35,9 @@ def quiet() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings(
+        "ignore", message="fan_in_fan_out is set to False", category=UserWarning
+    )  # peft sets it right
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
 
@@ -60,7 +64,7 @@ def fit(
         eval_dataset=_encoded(plan, "validation", tokenizer),
         data_collator=task.collator(tokenizer),
         compute_loss_func=loss,
-        compute_metrics=_metrics(task, plan.labels, loss),
+        compute_metrics=_metrics(plan, loss),
         callbacks=[
             RowOrder(),
             saving,
@@ -135,7 +139,8 @@ def _arguments(plan: Plan, work: Path) -> TrainingArguments:
         bf16=plan.precision == "bf16",
         fp16=plan.precision == "fp16",
         activation_checkpointing=params.gradient_checkpointing,
-        eval_strategy="epoch",
+        eval_strategy="steps" if params.eval_steps else "epoch",
+        eval_steps=params.eval_steps or None,
         save_strategy="no",  # Saving does it
         metric_for_best_model=plan.metric,
         greater_is_better=plan.metric not in SMALLER_IS_BETTER,
@@ -154,16 +159,7 @@ def _arguments(plan: Plan, work: Path) -> TrainingArguments:
     )
 
 
-def encode(tokenizer: Any, texts: Sequence[str], targets: np.ndarray, max_length: int) -> list[dict[str, Any]]:
-    """One mapping a row: the tokenizer's lists, cut to `max_length`, and labels. Padding is left to the collator."""
-    columns = tokenizer(list(texts), truncation=True, max_length=max_length)
-    return [
-        {**{name: column[i] for name, column in columns.items()}, "labels": target}
-        for i, target in enumerate(targets.tolist())
-    ]
-
-
-def _encoded(plan: Plan, split: str, tokenizer: Any) -> list[dict[str, Any]]:
+def _encoded(plan: Plan, split: str, tokenizer: Any) -> Encoded:
     return encode(tokenizer, plan.examples.texts[split], plan.examples.targets[split], plan.params.max_length)
 
 
@@ -174,16 +170,27 @@ def _loss(plan: Plan) -> Callable[..., Any]:
     return plan.task.loss(plan.params.label_smoothing, weights)
 
 
-def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
+def _metrics(plan: Plan, loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
     """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
-    rows twice where several processes fill up their last ones."""
+    rows twice where several processes fill up their last ones. Says where all answers are the same."""
+    task, labels = plan.task, plan.labels
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
+        answers = task.answers(logits, UNCALIBRATED)
+        choices, wanted = (np.unique(found, axis=0) for found in (task.choices(answers), prediction.label_ids))
+        if len(choices) == 1 < len(wanted) and ranks.first():
+            print(
+                f"train: the model gives all {len(logits):,} validation rows the same answer "
+                f"({task.given(answers[:1], labels)[0] or 'no label'}): "
+                f"train.learning_rate = {plan.params.learning_rate:g} is too high for it, or it was not trained for long",
+                file=sys.stderr,
+                flush=True,
+            )
         return {
-            **task.metrics(prediction.label_ids, task.answers(logits, UNCALIBRATED), labels),
+            **task.metrics(prediction.label_ids, answers, labels),
             "loss": float(of_all),
         }
 

@@ -9,12 +9,13 @@ from typing import Any
 from torch import nn
 
 from components.train import shipping, warm_start
-from components.train.params import Params
+from components.train.params import AS_PRETRAINED, Params
 from components.train.warm_start import Origin
 from fineline.pretrained import loading
 from fineline.process.errors import UsageError
 from fineline.tasks import Task
 
+_DROPOUT = ("dropout", "dropout_prob", "dropout_rate", "pdrop")  # BERT and most; ALBERT's head; T5; GPT-2
 _WHERE_FROM = ("name_or_path", "is_local", "local_files_only", "_commit_hash")
 
 
@@ -77,6 +78,22 @@ def _missing(config: Any, tokenizer: Any) -> dict[str, Any]:
     return {} if config.pad_token_id is not None else {"pad_token_id": tokenizer.pad_token_id}
 
 
+def dropout(config: Any, params: Params) -> dict[str, Any]:
+    """What `config` should say, so that the model drops as many activations as `params` say, by whatever names it has for that.
+
+    None stays: such a place takes the share of another. Raises UsageError for a model without dropout.
+    """
+    if params.dropout == AS_PRETRAINED:
+        return {}
+    named = {name: value for name, value in config.to_dict().items() if name.endswith(_DROPOUT)}
+    if not named and params.dropout:
+        raise UsageError(
+            f"train.dropout = {params.dropout}, but a {config.model_type} has no dropout",
+            "set dropout: auto; train.weight_decay and label_smoothing work against overfitting too",
+        )
+    return {name: params.dropout for name, value in named.items() if isinstance(value, int | float)}
+
+
 def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], params: Params) -> Any:
     """The model of `origin` with a head over `labels`, its dropout set, frozen and with LoRA as `params` say.
 
@@ -87,12 +104,7 @@ def build(task: Task, origin: Origin, tokenizer: Any, labels: Sequence[str], par
 
     set_seed(params.seed)  # the new head's weights
     config = loading.configuration(origin.folder)
-    changed: dict[str, Any] = {
-        name: params.dropout
-        for name, value in config.to_dict().items()
-        if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float)
-    }
-    changed |= _missing(config, tokenizer)
+    changed = dropout(config, params) | _missing(config, tokenizer)
     fresh: Sequence[str] = []
     if origin.labels:
         model = task.load_model(origin.folder, origin.labels, **changed)
@@ -201,6 +213,7 @@ def _outermost(modules: set[str]) -> list[str]:
 def _with_lora(model: Any, whole: Sequence[str], frozen: list[str], params: Params) -> Any:
     """`model` with LoRA on its linear layers; the modules `whole` (the head, and what the checkpoint lacked) train fully."""
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     def lies_in(name: str, modules: Sequence[str]) -> bool:
         return any(name == module or name.startswith(f"{module}.") for module in modules)
@@ -208,7 +221,7 @@ def _with_lora(model: Any, whole: Sequence[str], frozen: list[str], params: Para
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not lies_in(name, [*whole, *frozen])
+        if isinstance(module, nn.Linear | Conv1D) and not lies_in(name, [*whole, *frozen])
     ]
     wanted = params.lora_target_modules or [""]
     unknown = [part for part in wanted if not any(_ends_with(name, part) for name in linear)]

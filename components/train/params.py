@@ -1,17 +1,29 @@
 """Parameters of train. Defaults suit about 1,500 short rows and the bundled 22.7 M-parameter model on 2 CPU cores."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from fineline.steps.params import StepParams
+from fineline.steps.params import FromHome, StepParams
+
+AS_PRETRAINED = "auto"
+
+
+def _share_or_auto(value: float | str) -> float | str:
+    if value != AS_PRETRAINED and (isinstance(value, str) or not 0 <= value < 1):
+        raise ValueError(f"not {AS_PRETRAINED}, and no number from 0 to below 1")
+    return value
+
+
+_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"const": AS_PRETRAINED}]}
+Dropout = Annotated[float | str, AfterValidator(_share_or_auto), WithJsonSchema(_SCHEMA)]
 
 
 class Params(StepParams):
     """How a pretrained model is fine-tuned."""
 
-    model: str = Field(
+    model: FromHome = Field(
         "bundled:all-MiniLM-L6-v2",
         min_length=1,
         description="Pretrained model: bundled:NAME (in an installed package, no network), a hub id (owner/name), or a local "
@@ -127,17 +139,22 @@ class Params(StepParams):
         "none",
         description="balanced weighs each row by n / (k * rows of its label), so that rare labels count as much as common ones.",
     )
-    dropout: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="Share of activations dropped in training, at every place the model has dropout (BERT: 0.1).",
+    dropout: Dropout = Field(
+        AS_PRETRAINED,
+        description="Share of activations dropped in training, at every place the model has dropout. auto: as it was pretrained "
+        "(BERT and MiniLM 0.1, ALBERT v2 and ModernBERT 0).",
     )
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients longer than this are scaled down to it; 0: never.")
     early_stopping_patience: int = Field(
         3,
         ge=0,
-        description="Stop after this many evaluations (one per epoch) without a better validation metric; 0: never.",
+        description="Stop after this many evaluations (by default one per epoch) without a better validation metric; 0: never.",
+    )
+    eval_steps: int = Field(
+        0,
+        ge=0,
+        description="Optimizer steps from one look at the validation rows to the next, and so between the checkpoints of which "
+        "the best is kept; for long epochs. 0: at the end of each epoch.",
     )
     save_minutes: float = Field(
         5.0,
@@ -181,5 +198,7 @@ class Params(StepParams):
 
     def recorded(self) -> dict[str, Any]:
         """As a manifest keeps them; of a model folder only its name, whose files the manifest identifies by sha256."""
-        name = Path(self.model).name if Path(self.model).is_dir() else self.model
+        name = (
+            Path(self.model).absolute().name if Path(self.model).is_dir() else self.model
+        )  # absolute: also '.' has one
         return {**super().recorded(), "model": name}

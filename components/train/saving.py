@@ -21,7 +21,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.train import checkpoints, ranks
-from components.train.evaluations import best, steps_per_epoch
+from components.train.evaluations import best, is_due
 from components.train.resources import disk_is_full
 
 _DUE, _ASKED_TO_STOP = 1, 2
@@ -33,8 +33,8 @@ class Saving(TrainerCallback):
     With `whole` a checkpoint holds all that a training needs to go on; without, the model and the log, and the clock does
     nothing. `check` raises when `folder` is no longer ours. SIGTERM may reach one of several
     processes, or each at another step: they agree at the end of each step; `asked` says so afterwards.
-    At the end of an epoch its evaluation makes the checkpoint: one before it would skip the evaluation on resumption.
-    Inside an epoch nothing is evaluated, so that the log is the same as without the stop.
+    Where an evaluation is due it makes the checkpoint: one before it would skip the evaluation on resumption.
+    Elsewhere nothing is evaluated, so that the log is the same as without the stop.
     """
 
     def __init__(self, folder: Path, minutes: float, whole: bool, check: Callable[[], None]):
@@ -60,7 +60,7 @@ class Saving(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # not in on_step_end: there the step's figures are not in the log yet
-        if "loss" not in kwargs["logs"] or state.global_step % steps_per_epoch(state) == 0:
+        if "loss" not in kwargs["logs"] or is_due(state.global_step, state, args.eval_steps):
             return
         reason = self._agreed(args)
         if reason == _ASKED_TO_STOP:

@@ -23,6 +23,7 @@ from fineline.tasks.parts import UNCALIBRATED
 from fineline.tracking import connection
 from fineline.tracking.journal import Journal
 
+_BESIDE_THE_TOKENIZER = ("tokenizer_config", "special_tokens_map", "added_tokens")  # the last two of older transformers
 Files = dict[str, dict[str, Any]]
 
 
@@ -115,7 +116,7 @@ def _recorded(work: WorkFolder, folder: Path, data: Data, params: Params) -> Ite
 def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal: Journal | None) -> Trained | None:
     """Builds the model of `origin` and trains it in `work`; None in all processes but the first."""
     from components.train import ewc, fitting, network
-    from components.train.evaluations import evaluations, steps_per_epoch
+    from components.train.evaluations import epoch_of, evaluations
 
     adapted = network.build(plan.task, origin, tokenizer, plan.labels, plan.params)
     parameters, trained = network.parameters(adapted)
@@ -126,13 +127,13 @@ def _train(plan: Plan, origin: Origin, tokenizer: Any, work: WorkFolder, journal
         return None
     model, state = fitting.best(plan, fitted, before, work.path)
     best = next(entry for entry in evaluations(state) if entry["step"] == state.best_global_step)
-    return Trained(model, tokenizer, state, best, best["step"] // steps_per_epoch(state), parameters, trained)
+    return Trained(model, tokenizer, state, best, epoch_of(best["step"], state), parameters, trained)
 
 
 def _write_model(plan: Plan, trained: Trained, folder: Path) -> None:
     """The Hugging Face folder, model.json beside it, and the curves."""
     from components.train import network
-    from components.train.evaluations import steps_per_epoch
+    from components.train.evaluations import is_due
 
     network.save(trained.model, trained.tokenizer, folder)
     description = {
@@ -143,18 +144,23 @@ def _write_model(plan: Plan, trained: Trained, folder: Path) -> None:
     }
     folders.write_json(folder / "model.json", description)
     state = trained.state
-    curves.write_csv(state.log_history, plan.params.logging_steps, steps_per_epoch(state), folder / "curves.csv")
+    curves.write_csv(
+        state.log_history,
+        plan.params.logging_steps,
+        lambda step: is_due(step, state, plan.params.eval_steps),
+        folder / "curves.csv",
+    )
 
 
 def _figures(plan: Plan, origin: Origin, pretrained: Files, trained: Trained) -> dict[str, Any]:
     """What the manifest says of the training."""
-    from components.train.evaluations import evaluations
+    from components.train.evaluations import epoch_of
 
     return {
         **curves.validation(trained.best),
         "metric": plan.metric,
         "best_epoch": trained.best_epoch,
-        "epochs": len(evaluations(trained.state)),
+        "epochs": epoch_of(trained.state.global_step, trained.state),
         "steps": trained.state.global_step,
         "devices": ranks.devices(),
         "labels": len(plan.labels),
@@ -203,7 +209,7 @@ def _identity(plan: Plan, data: Data, pretrained: Files) -> str:
 
 def _files_that_count(source: Path) -> Files:
     """The files of a pretrained model that what is trained depends on, with their sha256."""
-    described = [source / name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")]
+    described = [source / f"{name}.json" for name in ("config", "tokenizer", *_BESIDE_THE_TOKENIZER)]
     pooling = source.glob("1_Pooling/config.json")
     paths = sorted([*source.glob("*.safetensors"), *pooling, *(path for path in described if path.is_file())])
     return {str(path.relative_to(source)): {"sha256": folders.sha256_file(path)} for path in paths}

@@ -56,7 +56,8 @@ def origin(params: Params, task: str) -> Iterator[Origin]:
             found = patience.patient(lambda: _from_registry(params.init_from, temporary), "train", waits)
         found = ranks.from_first(found)
         if found is None and params.init_from and not params.init_from.startswith("models:/"):
-            found = Origin(models.model_folder(params.init_from), name=Path(params.init_from).name)
+            folder = models.model_folder(params.init_from)
+            found = Origin(folder, name=folder.name)
         if found is None:
             yield Origin(models.model_folder(params.model, params.revision))
             return

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fineline.process import computing
 from fineline.process.errors import ResourceError, UsageError
 from fineline.process.progress import progress
 from fineline.tasks import Task, get_task
@@ -16,6 +18,8 @@ from fineline.tasks.parts import UNCALIBRATED
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "bundle.json"
+CPU_BATCH = 16
+"""Texts in one run on a CPU at most: activations of more leave its cache (docs/decisions/0016-int8-one-scale-per-token.md)."""
 EMBEDDING = "sentence_embedding"  # the second output: what the head reads of each text
 
 GOLDEN_TEXTS = (
@@ -29,13 +33,17 @@ GOLDEN_TEXTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden."""
+    """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden.
+
+    `threads` are at work: together on one batch, or, in int8, each on a batch of its own.
+    """
 
     folder: Path
     config: dict[str, Any]
     task: Task
     tokenizer: Any
     session: Any
+    threads: int
 
     @property
     def labels(self) -> list[str]:
@@ -78,23 +86,22 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
     """
     import onnxruntime
 
+    threads = threads or computing.cores()
     for name in (MODEL, TOKENIZER, CONFIG):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} is no bundle: it has no {name}", "give the output of export_onnx or quantize")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     damaged = onnxruntime.capi.onnxruntime_pybind11_state
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         gpu = [gpu_provider()] if config["precision"] == "fp16" and gpu_provider() else []
+        options = computing.session_options(1 if config["precision"] == "int8" else threads)
         session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=[*gpu, "CPUExecutionProvider"])
     except (ValueError, damaged.Fail, damaged.InvalidGraph, damaged.InvalidProtobuf, damaged.NotImplemented) as error:
         raise UsageError(
             f"{folder} cannot be opened: {str(error).splitlines()[0][:200]}", "the bundle is damaged; make it again"
         ) from None
     tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
-    return Bundle(folder, config, get_task(config["task"]), tokenizer, session)
+    return Bundle(folder, config, get_task(config["task"]), tokenizer, session, threads)
 
 
 def gpu_provider() -> str:
@@ -130,17 +137,35 @@ def _outputs(
     bundle: Bundle, names: Sequence[str], encodings: Sequence[Any], batch_size: int, what: str
 ) -> list[np.ndarray]:
     """The graph's outputs `names`, float32 (n, width) each, in the order of `encodings`; batches are formed by length."""
-    if bundle.alone:
-        batch_size = 1
+    if bundle.session.get_providers() == ["CPUExecutionProvider"]:
+        batch_size = 1 if bundle.alone else min(batch_size, CPU_BATCH)
     order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     widths = {output.name: output.shape[1] for output in bundle.session.get_outputs()}
     result = [np.zeros((len(encodings), widths[name]), dtype=np.float32) for name in names]
+    inputs = ([encodings[i] for i in batch] for batch in batches)
+    found = _runs(
+        bundle, names, inputs, min(bundle.threads, len(batches)) if bundle.config["precision"] == "int8" else 1
+    )
     for batch in progress(batches, what, total=len(encodings), unit="texts") if what else batches:
-        found = bundle.session.run(list(names), feed(bundle, [encodings[i] for i in batch]))
-        for array, values in zip(result, found, strict=True):
+        for array, values in zip(result, next(found), strict=True):
             array[batch] = values
     return result
+
+
+def _runs(
+    bundle: Bundle, names: Sequence[str], batches: Iterator[Sequence[Any]], at_once: int
+) -> Iterator[list[np.ndarray]]:
+    """The graph's outputs `names` of each batch of encodings, in their order; `at_once` are computed at the same time."""
+
+    def one(batch: Sequence[Any]) -> list[np.ndarray]:
+        return bundle.session.run(list(names), feed(bundle, batch))
+
+    if at_once <= 1:
+        yield from map(one, batches)
+        return
+    with ThreadPool(at_once) as pool:
+        yield from pool.imap(one, batches)
 
 
 def run(bundle: Bundle, encodings: Sequence[Any]) -> np.ndarray:

@@ -32,7 +32,7 @@ def model_folder(model: str, revision: str = "", weights: bool = True) -> Path:
     if model.startswith("bundled:"):
         folder = _bundled(model.removeprefix("bundled:"), weights)
     elif Path(model).is_dir():
-        folder = Path(model)
+        folder = Path(model).absolute()  # also '.' has a name
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise UsageError(f"model folder {model} does not exist", "correct the path, or give a hub id or bundled:NAME")
     else:

@@ -1,16 +1,11 @@
 """What the server can be told. Standard library only: the command line reads it before anything heavy is imported."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
+from fineline.process import computing
 from fineline.process.errors import UsageError
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(text: str) -> float:
@@ -40,7 +35,9 @@ class Settings:
         0.0, 0, 1, "share of the requests, such as 5%%, that --shadow answers, chosen by their request id", share
     )
     port: int = _setting(8080, 0, 65_535, "0 takes a free one and says which")
-    threads: int = _setting(cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores")
+    threads: int = _setting(
+        computing.cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores"
+    )
     max_batch: int = _setting(16, 1, 1_024, "texts in one run of the model; an int8 bundle runs each by itself")
     max_wait_ms: float = _setting(
         0.0,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fineline.process import ambient
+from fineline.process import ambient, computing
 from fineline.process.errors import DataRejected, FinelineError, Preempted, ResourceError, UsageError, out_of_memory
 from fineline.process.patience import patient
 
@@ -183,9 +183,13 @@ def _is_first() -> bool:
 
 
 def quiet_libraries() -> None:
-    """Switches off every library's telemetry and noise, for this process and its children; what is set already stays."""
+    """Switches off every library's telemetry and noise, and has its threads wait briefly, for this process and its children.
+
+    What is set already stays.
+    """
     for name, value in {
         **TELEMETRY_OFF,
+        **computing.WAIT_BRIEFLY,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "TOKENIZERS_PARALLELISM": "false",

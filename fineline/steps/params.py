@@ -2,12 +2,13 @@
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fineline.kubeflow import delivery
 from fineline.process.errors import UsageError
@@ -16,17 +17,29 @@ from fineline.sources.local_place import local_place
 from fineline.sources.redaction import redacted
 
 
+def from_home(place: str) -> str:
+    """`place` with the home folder for a `~` before it; as it is where there is none."""
+    return os.path.expanduser(place)  # noqa: PTH111  Path would make s3:/ of s3://, and raise for a user that is unknown
+
+
 class StepParams(BaseModel):
     """Base of every step's parameters: unknown keys are errors, values cannot change, NaN and infinity are refused.
 
     A field that names a place (a path, a URI) is declared with `json_schema_extra={"location": True}`; `recorded()`
-    leaves it out, so that a manifest is the same wherever the step ran.
+    leaves it out, so that a manifest is the same wherever the step ran. A `~` before it is the home folder.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Parameters that were here once: their names, and what they are called now, such as pin.source."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _from_home(cls, value: Any, field: ValidationInfo) -> Any:
+        extra = cls.model_fields[str(field.field_name)].json_schema_extra
+        is_place = isinstance(extra, dict) and extra.get("location")
+        return from_home(value) if is_place and isinstance(value, str) else value
 
     def recorded(self) -> dict[str, Any]:
         """The parameters as a manifest keeps them: JSON values, without the fields that name a place, and without those that came
@@ -51,6 +64,8 @@ class StepParams(BaseModel):
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]
 Mark = Annotated[str, AfterValidator(one_character)]
+FromHome = Annotated[str, AfterValidator(from_home)]
+"""A place that is recorded otherwise than by its path."""
 BadRows = Annotated[float, Field(ge=0), AfterValidator(rows_or_share)]
 """What says how files of rows are read (fineline.reading)."""
 

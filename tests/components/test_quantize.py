@@ -298,6 +298,28 @@ def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, P
     assert read(tmp_path / "bundle", "bundle.json")["temperature"] == 1.0
 
 
+def test_a_temperature_of_a_few_rows_is_none(plain: tuple[Path, Path], tmp_path: Path, run_step: Callable) -> None:
+    onnx = Path(shutil.copytree(plain[0], tmp_path / "onnx"))
+    for count, kept in ((19, True), (20, False)):
+        splits = Path(shutil.copytree(plain[1], tmp_path / f"splits{count}"))
+        rows = dataset.read_rows(splits / "validation.parquet")[:count]
+        dataset.write_rows(rows.reset_index(drop=True), splits / "validation.parquet")
+        folders.write_manifest(
+            splits, step="split", kind="splits", params={}, inputs={}, figures={}, task="single_label"
+        )
+        made = json.loads((onnx / folders.MANIFEST).read_text())
+        made["ancestors"] = [
+            {**entry, "digest": folders.read_manifest(splits).digest} if entry["step"] == "split" else entry
+            for entry in made["ancestors"]
+        ]
+        (onnx / folders.MANIFEST).write_text(json.dumps(made))
+        params, bundle = {**QUICK, "candidates": []}, tmp_path / f"bundle{count}"
+        code, _, error = run_step("quantize", params, onnx=onnx, splits=splits, bundle=bundle)
+        assert code == 0, error
+        assert (read(bundle)["temperature"] == 1.0) == kept
+        assert ("19 validation rows are too few to calibrate" in error) == kept
+
+
 def test_figures_reach_the_run_that_train_began(plain: tuple[Path, Path], tmp_path: Path) -> None:
     onnx = shutil.copytree(plain[0], tmp_path / "onnx")
     journal = Journal(onnx / folders.EVENTS)

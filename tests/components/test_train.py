@@ -362,16 +362,15 @@ def test_what_a_shell_left_behind_does_not_decide(
     done = subprocess.run(
         [sys.executable, "-m", "components.train", *flags, "--params", params],
         cwd=PROJECT,
-        env={**os.environ, **left},
+        env={**os.environ, **left, "OMP_DISPLAY_ENV": "VERBOSE"},  # OpenMP then prints its settings
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (
-        "train: ignores ACCELERATE_GRADIENT_ACCUMULATION_STEPS, ACCELERATE_MIXED_PRECISION: only recorded parameters decide"
-        in done.stderr
-    )
+    names = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS, ACCELERATE_MIXED_PRECISION"
+    assert f"train: ignores {names}: only recorded parameters decide" in done.stderr
     assert folders.verify(tmp_path / "model") == expected
+    assert "GOMP_SPINCOUNT = '1000'" in done.stderr, "threads that wait leave the processor to others"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.train import evaluations
 from tests.components.conftest import FAST, RunStep
 from tests.components.test_train import weights
 
@@ -41,6 +42,17 @@ def test_the_warm_up_rises_from_the_first_step_to_the_peak(
     assert found[:5] == pytest.approx([peak * share for share in (0.2, 0.4, 0.6, 0.8, 1.0)], rel=1e-5)
     assert found[4:] == sorted(found[4:], reverse=True)
     assert found[-1] > 0, "the last step learns too"
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "loss"])
+def test_of_equal_epochs_the_later_is_kept(metric: str) -> None:
+    from transformers import TrainerState, TrainingArguments
+
+    better, worse = (0.7, 0.6) if metric == "macro_f1" else (0.6, 0.7)
+    values = [worse, better, better, worse]
+    log = [{"step": i, "eval_loss": 0.5, f"eval_{metric}": value} for i, value in enumerate(values)]
+    args = TrainingArguments(metric_for_best_model=metric, greater_is_better=metric == "macro_f1", use_cpu=True)
+    assert evaluations.best(TrainerState(log_history=log), args)["step"] == 2
 
 
 @pytest.mark.parametrize("change", [{}, {"method": "lora", "lora_r": 4}])

@@ -73,6 +73,16 @@ def test_lora_on_other_families(
     assert manifest.figures["parameters_trained"] < manifest.figures["parameters"] / 2
 
 
+def test_lora_finds_the_linear_layers_of_gpt2(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = write_family(tmp_path / "gpt2", "gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2})
+    params = Params(method="lora", pooling="mean", lora_target_modules=["c_attn", "c_proj"])
+    model = network.build(TASK, Origin(folder), AutoTokenizer.from_pretrained(folder), LABELS, params)
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad and "lora_A" in name}
+    assert len(trained) == 2 * 3, "attention's two and the second of the feed-forward, in both layers"
+
+
 def renamed(folder: Path, prefix: str) -> None:
     from safetensors.numpy import load_file, save_file
 

@@ -92,7 +92,14 @@ def logged(step: int) -> Callable[[Path], bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [{}, {"length_grouping": False, "method": "lora", "pooling": "mean"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"length_grouping": False, "method": "lora", "pooling": "mean"},
+        {"eval_steps": 9, "early_stopping_patience": 0},
+    ],
+)
 def test_sigterm_inside_an_epoch_then_the_same_bytes(
     change: dict[str, Any], train: Callable, splits: Path, pretrained: Path, tmp_path: Path
 ) -> None:

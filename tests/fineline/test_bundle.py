@@ -48,6 +48,20 @@ def configure(folder: Path, **changed: object) -> None:
     (folder / "bundle.json").write_text(json.dumps({**config, **changed}))
 
 
+def test_int8_texts_run_side_by_side_a_thread_each_and_others_together(bundle: Path, fp32: Path) -> None:
+    texts = [" ".join(TEXTS[1:2] * (n % 7) + [str(n)]) for n in range(60)]
+    one, three = open_bundle(bundle, threads=1), open_bundle(bundle, threads=3)
+    assert one.alone
+    assert np.array_equal(logits(one, texts), logits(three, texts))
+    assert (logits(three, texts[::-1], what="texts") == logits(one, texts)[::-1]).all()
+    threads = []
+    for opened in (three, open_bundle(fp32, threads=3)):
+        options = opened.session.get_session_options()
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+        threads.append(options.intra_op_num_threads)
+    assert threads == [1, 3]
+
+
 def test_answers_do_not_depend_on_batch_or_order(onnx: Path) -> None:
     bundle = open_bundle(onnx, threads=1)
     alone = np.concatenate([logits(bundle, [text]) for text in TEXTS])
