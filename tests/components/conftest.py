@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from components.quantize import step as quantize
+from components.quantize.params import Params as QuantizeParams
 from fineline.artifacts import folders
 from fineline.rows.dataset import DATA, read_rows
+from tests.components import quantizing
 from tests.components.storages import Bucket, Website, git, serving
 from tests.conftest import files_of, write_dataset
 
@@ -194,3 +197,24 @@ def check(run_step: RunStep, tmp_path: Path) -> Callable[..., Outcome]:
         return Outcome(folder, *run_step("data_quality", params, **paths))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(fp32 bundle, splits) of the varied model."""
+    return quantizing.inputs(tmp_path_factory.mktemp("plain"), 0.0)
+
+
+@pytest.fixture(scope="session")
+def exported_with_outlier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same of one that loses much in int8."""
+    return quantizing.inputs(tmp_path_factory.mktemp("outlier"), 2000.0)
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory, exported: tuple[Path, Path]) -> Path:
+    """The bundle that quantize makes of `exported`: int8."""
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    params = QuantizeParams.model_validate(quantizing.QUICK)
+    quantize.run(params=params, onnx=exported[0], splits=exported[1], bundle=folder)
+    return folder

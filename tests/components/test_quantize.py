@@ -2,17 +2,13 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.export_onnx.graph import export
-from components.export_onnx.params import Params as ExportParams
-from components.export_onnx.step import run as export_onnx
-from components.quantize import int8, precision, quality
+from components.quantize import precision, quality
 from components.quantize.params import Params
 from components.quantize.step import choose, run
 from fineline.artifacts import folders
@@ -20,13 +16,8 @@ from fineline.bundles.bundle import logits, open_bundle, predict, self_test
 from fineline.rows import dataset
 from fineline.tasks import get_task
 from fineline.tracking.journal import Journal
-from tests.conftest import files_of, make_rows
-from tests.varied_model import (
-    LABELS,
-    write_model_artifact,
-    write_splits_it_mostly_knows,
-    write_varied_model,
-)
+from tests.components.quantizing import QUICK, read, texts_of
+from tests.conftest import files_of
 
 RunStep = Callable[..., tuple[int, str, str]]
 TASK = get_task("single_label")
@@ -34,44 +25,10 @@ FILES = {
     *("model.onnx", "tokenizer.json", "bundle.json", "quantize.json", "reference.parquet", "reference_tokens.parquet"),
     *("measurements.json", "manifest.json", "run.json"),
 }
-QUICK = {"speed_texts": 10, "speed_rounds": 1, "select": "smallest", "max_changed_share": 0.1, "max_metric_drop": 0.1}
 
 
-def inputs(folder: Path, outlier: float) -> tuple[Path, Path]:
-    """(fp32 bundle, splits) of the varied model."""
-    model = write_varied_model(folder / "model", outlier)
-    splits = write_splits_it_mostly_knows(folder / "splits", model, make_rows(400))
-    export_onnx(params=ExportParams(), model=write_model_artifact(model, splits), splits=splits, onnx=folder / "onnx")
-    return folder / "onnx", splits
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return inputs(tmp_path_factory.mktemp("plain"), 0.0)
-
-
-@pytest.fixture(scope="module")
-def with_outlier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return inputs(tmp_path_factory.mktemp("outlier"), 2000.0)
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory, plain: tuple[Path, Path]) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "bundle"
-    run(params=Params.model_validate(QUICK), onnx=plain[0], splits=plain[1], bundle=folder)
-    return folder
-
-
-def read(folder: Path, name: str = "quantize.json") -> dict:
-    return json.loads((folder / name).read_text())
-
-
-def texts_of(splits: Path) -> list[str]:
-    return dataset.read_rows(splits / "validation.parquet")["text"].tolist()
-
-
-def test_writes_the_bundle_that_ships_and_why(shipped: Path, plain: tuple[Path, Path]) -> None:
-    onnx, splits = plain
+def test_writes_the_bundle_that_ships_and_why(shipped: Path, exported: tuple[Path, Path]) -> None:
+    onnx, splits = exported
     assert files_of(shipped) == FILES
     manifest = folders.verify(shipped)
     assert (manifest.step, manifest.kind, manifest.task) == ("quantize", "bundle", "single_label")
@@ -104,11 +61,11 @@ def test_writes_the_bundle_that_ships_and_why(shipped: Path, plain: tuple[Path, 
     self_test(open_bundle(shipped))
 
 
-def test_figures_are_those_of_every_validation_row(shipped: Path, plain: tuple[Path, Path]) -> None:
-    rows = dataset.read_rows(plain[1] / "validation.parquet")
+def test_figures_are_those_of_every_validation_row(shipped: Path, exported: tuple[Path, Path]) -> None:
+    rows = dataset.read_rows(exported[1] / "validation.parquet")
     answers = [
         [answer["label"] for answer in predict(open_bundle(folder), rows["text"].tolist())]
-        for folder in (plain[0], shipped)
+        for folder in (exported[0], shipped)
     ]
     found = read(shipped)["candidates"]
     assert found["int8"]["changed"] == sum(a != b for a, b in zip(*answers, strict=True))
@@ -133,157 +90,31 @@ def test_measurements_lie_beside_the_artifact(shipped: Path) -> None:
     assert "p50" not in (shipped / "quantize.json").read_text()
 
 
-def test_int8_is_int8(shipped: Path, plain: tuple[Path, Path]) -> None:
-    import onnx
-
-    before, after = (onnx.load(folder / "model.onnx").graph for folder in (plain[0], shipped))
-    counts = [Counter(node.op_type for node in graph.node) for graph in (before, after)]
-    types = {tensor.name: tensor.data_type for tensor in after.initializer}
-    products = [node for node in after.node if node.op_type == "MatMulIntegerToFloat"]
-    weights = [types[node.input[1]] for node in products]
-    assert counts[0]["MatMulIntegerToFloat"] == counts[0]["QuantizeLinear"] == 0
-    assert len(weights) == 2 * 6 + 2  # 2 layers of 6 products, pooler, classifier
-    assert set(weights) == {onnx.TensorProto.INT8}
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in after.initializer}
-    assert all(shapes[node.input[3]] == shapes[node.input[1]][1:] for node in products)  # a scale per output
-    assert counts[1]["QuantizeLinear"] == 2 * 4 + 2  # query, key and value read the same
-    assert counts[1]["Gemm"] == 0
-    assert counts[1]["MatMul"] == 2 * 2  # attention: no weights
-    assert (shipped / "model.onnx").stat().st_size < 0.6 * (plain[0] / "model.onnx").stat().st_size
-
-
-def test_a_tokens_scale_is_its_own(plain: tuple[Path, Path], tmp_path: Path) -> None:
-    """A batch changes an int8 answer no more than an fp32 one: no scale reaches into another text."""
-    texts = texts_of(plain[1])
-    for scales in ("per token", "per block"):
-        precision.write_int8(plain[0], tmp_path / scales, scales, reduce_range=False)
-        bundle = open_bundle(tmp_path / scales)
-        assert bundle.config["scales"] == scales
-        assert not bundle.alone
-        apart = np.abs(logits(bundle, texts, batch_size=1) - logits(bundle, texts, batch_size=64)).max()
-        assert apart < 1e-4, scales
-
-
-def test_an_older_bundle_runs_one_text_at_a_time(plain: tuple[Path, Path], tmp_path: Path) -> None:
-    """int8 as it was until November 2026, by quantize_dynamic: a registry may hold such versions."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    shutil.copytree(plain[0], tmp_path / "old")
-    weights = {"weight_type": QuantType.QInt8, "per_channel": True}
-    quantize_dynamic(onnx.load(plain[0] / "model.onnx"), tmp_path / "old" / "model.onnx", **weights)
-    folders.write_json(tmp_path / "old" / "bundle.json", {**read(plain[0], "bundle.json"), "precision": "int8"})
-    old, texts = open_bundle(tmp_path / "old"), texts_of(plain[1])
-    assert old.alone
-    assert (logits(old, texts, batch_size=64) == logits(old, texts, batch_size=1)).all()
-
-
-@pytest.mark.parametrize("scales", ["per token", "per block"])
-def test_embeddings_have_a_scale_per_row(
-    scales: precision.Scales, plain: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each number is rounded by half a step of its own row at most; all tables count as large here."""
-    import onnx
-    from onnx import numpy_helper
-
-    monkeypatch.setattr(int8, "_SMALL", 0)
-    precision.write_int8(plain[0], tmp_path / "int8", scales, reduce_range=False)
-    before, after = (
-        {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(folder / "model.onnx").graph.initializer}
-        for folder in (plain[0], tmp_path / "int8")
-    )
-    tables = [name for name in before if name.endswith("embeddings.weight")]
-    assert len(tables) == 3
-    for name in tables:
-        assert name not in after
-        step = after[f"{name}_scale"]
-        assert (np.abs(after[f"{name}_int8"] * step - before[name]) <= 0.5001 * step).all()
-        assert np.ptp(step) > 0
-
-
-def test_same_inputs_give_the_same_digest(shipped: Path, plain: tuple[Path, Path], tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_digest(shipped: Path, exported: tuple[Path, Path], tmp_path: Path) -> None:
     again = Params.model_validate({**QUICK, "threads": 1, "batch_size": 64.0})
-    run(params=again, onnx=plain[0], splits=plain[1], bundle=tmp_path / "again")
+    run(params=again, onnx=exported[0], splits=exported[1], bundle=tmp_path / "again")
     assert folders.read_manifest(tmp_path / "again").digest == folders.read_manifest(shipped).digest
 
 
-def test_int8_that_loses_too_much_is_followed_by_scales_per_block(
-    with_outlier: tuple[Path, Path], tmp_path: Path
-) -> None:
-    onnx, splits = with_outlier
-    run(params=Params.model_validate(QUICK), onnx=onnx, splits=splits, bundle=tmp_path / "bundle")
-    found = read(tmp_path / "bundle")
-    whole, rung = found["candidates"]["int8"], found["candidates"]["int8 in blocks"]
-    assert set(found["candidates"]) == {"fp32", "int8", "int8 in blocks"}
-    assert whole["changed_share"] > 0.2
-    assert any("of the predictions change (allowed 10.00%)" in line for line in whole["violations"])
-    assert rung["violations"] == []
-    assert rung["changed_share"] < whole["changed_share"] / 3
-    assert found["chosen"] == "int8 in blocks"
-    assert "(refused: int8: " in found["reason"]
-    assert open_bundle(tmp_path / "bundle").config["precision"] == "int8"
-    self_test(open_bundle(tmp_path / "bundle"))
-
-
-def test_refused_candidates_leave_fp32(with_outlier: tuple[Path, Path], tmp_path: Path, run_step: RunStep) -> None:
-    onnx, splits = with_outlier
-    params = {**QUICK, "max_changed_share": 0, "select": "fastest"}
-    code, out, err = run_step("quantize", params, onnx=onnx, splits=splits, bundle=tmp_path / "bundle")
-    assert code == 0, err
-    assert out.startswith("quantize: fp32 ships: nothing else stays inside the margins (int8: ")
-    assert read(tmp_path / "bundle")["chosen"] == "fp32"
-    assert (tmp_path / "bundle" / "model.onnx").read_bytes() == (onnx / "model.onnx").read_bytes()
-    config = read(tmp_path / "bundle", "bundle.json")
-    assert (config["precision"], config["golden_tolerance"]) == ("fp32", 0.001)
-    self_test(open_bundle(tmp_path / "bundle"))
-
-
-def test_margins_of_0_refuse_any_change(with_outlier: tuple[Path, Path], tmp_path: Path) -> None:
-    strict = {"max_metric_drop": 0, "max_changed_share": 0, "max_recall_drop": 0}
-    run(
-        params=Params.model_validate({**QUICK, **strict}),
-        onnx=with_outlier[0],
-        splits=with_outlier[1],
-        bundle=tmp_path / "b",
-    )
-    found = read(tmp_path / "b")
-    assert found["chosen"] == "fp32"
-    assert len(found["candidates"]["int8"]["violations"]) >= 3
-
-
-def test_fp16_needs_a_gpu(plain: tuple[Path, Path], tmp_path: Path) -> None:
+def test_fp16_needs_a_gpu(exported: tuple[Path, Path], tmp_path: Path) -> None:
     params = Params.model_validate({**QUICK, "candidates": ["fp16"]})
-    run(params=params, onnx=plain[0], splits=plain[1], bundle=tmp_path / "bundle")
+    run(params=params, onnx=exported[0], splits=exported[1], bundle=tmp_path / "bundle")
     found = read(tmp_path / "bundle")
     assert found["skipped"] == {"fp16": "ONNX Runtime has no GPU here, and CPUs compute fp16 slower than fp32"}
     assert set(found["candidates"]) == {"fp32"}
     assert found["reason"] == "fp32 ships: there is no other candidate"
 
 
-def test_fp16_answers_nearly_as_fp32(plain: tuple[Path, Path], tmp_path: Path) -> None:
-    precision.write_fp16(plain[0], tmp_path / "fp16")
-    half, texts = open_bundle(tmp_path / "fp16"), texts_of(plain[1])
+def test_fp16_answers_nearly_as_fp32(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    precision.write_fp16(exported[0], tmp_path / "fp16")
+    half, texts = open_bundle(tmp_path / "fp16"), texts_of(exported[1])
     assert half.config["precision"] == "fp16"
-    assert precision.size(tmp_path / "fp16") < 0.7 * precision.size(plain[0])
-    difference = np.abs(logits(half, texts) - logits(open_bundle(plain[0]), texts)).max()
+    assert precision.size(tmp_path / "fp16") < 0.7 * precision.size(exported[0])
+    difference = np.abs(logits(half, texts) - logits(open_bundle(exported[0]), texts)).max()
     assert 0 < difference < 0.05
 
 
-def test_weights_beside_the_graph(plain: tuple[Path, Path], tmp_path: Path) -> None:
-    """As models over 2 GB have them."""
-    model = TASK.load_model(plain[0].parent / "model", list(LABELS)).eval()
-    source = shutil.copytree(plain[0], tmp_path / "source")
-    (source / "model.onnx").unlink()
-    export(model, TASK, ["input_ids", "attention_mask"], 20, source, one_file_bytes=1000)
-    texts = texts_of(plain[1])
-    expected = logits(open_bundle(plain[0]), texts)
-    for scales in ("per token", "per block"):
-        precision.write_int8(source, tmp_path / scales, scales, reduce_range=True)
-        assert (tmp_path / scales / "model.onnx.data").is_file()
-        assert np.abs(logits(open_bundle(tmp_path / scales), texts) - expected).max() < 0.5
-
-
-def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, Path], tmp_path: Path) -> None:
+def test_temperature_is_fitted_to_what_ships(shipped: Path, exported: tuple[Path, Path], tmp_path: Path) -> None:
     found, config = read(shipped), read(shipped, "bundle.json")
     assert config["temperature"] == found["temperature"] != 1.0
     assert 0.05 < found["temperature"] < 20
@@ -291,17 +122,17 @@ def test_temperature_is_fitted_to_what_ships(shipped: Path, plain: tuple[Path, P
     assert found["calibrated"]["accuracy"] == found["candidates"]["int8"]["metrics"]["accuracy"]
     run(
         params=Params.model_validate({**QUICK, "calibrate": False, "candidates": []}),
-        onnx=plain[0],
-        splits=plain[1],
+        onnx=exported[0],
+        splits=exported[1],
         bundle=tmp_path / "bundle",
     )
     assert read(tmp_path / "bundle", "bundle.json")["temperature"] == 1.0
 
 
-def test_a_temperature_of_a_few_rows_is_none(plain: tuple[Path, Path], tmp_path: Path, run_step: Callable) -> None:
-    onnx = Path(shutil.copytree(plain[0], tmp_path / "onnx"))
+def test_a_temperature_of_a_few_rows_is_none(exported: tuple[Path, Path], tmp_path: Path, run_step: Callable) -> None:
+    onnx = Path(shutil.copytree(exported[0], tmp_path / "onnx"))
     for count, kept in ((19, True), (20, False)):
-        splits = Path(shutil.copytree(plain[1], tmp_path / f"splits{count}"))
+        splits = Path(shutil.copytree(exported[1], tmp_path / f"splits{count}"))
         rows = dataset.read_rows(splits / "validation.parquet")[:count]
         dataset.write_rows(rows.reset_index(drop=True), splits / "validation.parquet")
         folders.write_manifest(
@@ -320,12 +151,12 @@ def test_a_temperature_of_a_few_rows_is_none(plain: tuple[Path, Path], tmp_path:
         assert ("19 validation rows are too few to calibrate" in error) == kept
 
 
-def test_figures_reach_the_run_that_train_began(plain: tuple[Path, Path], tmp_path: Path) -> None:
-    onnx = shutil.copytree(plain[0], tmp_path / "onnx")
+def test_figures_reach_the_run_that_train_began(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    onnx = shutil.copytree(exported[0], tmp_path / "onnx")
     journal = Journal(onnx / folders.EVENTS)
     journal.run("train", {}, {}, [])
     params = Params.model_validate({**QUICK, "candidates": []})
-    run(params=params, onnx=onnx, splits=plain[1], bundle=tmp_path / "bundle")
+    run(params=params, onnx=onnx, splits=exported[1], bundle=tmp_path / "bundle")
     events = Journal(tmp_path / "bundle" / folders.EVENTS).events
     assert [event["kind"] for event in events] == ["run", "metrics", "tags"]
     assert {"quantize.bytes", "quantize.macro_f1", "quantize.p50_ms"} <= set(events[1]["values"])
@@ -406,13 +237,13 @@ def test_bad_input(
     change: str,
     params: dict,
     words: str,
-    plain: tuple[Path, Path],
+    exported: tuple[Path, Path],
     shipped: Path,
     splits: Path,
     tmp_path: Path,
     run_step: RunStep,
 ) -> None:
-    onnx = shutil.copytree(plain[0], tmp_path / "onnx")
+    onnx = shutil.copytree(exported[0], tmp_path / "onnx")
     if change == "changed graph":
         graph = bytearray((onnx / "model.onnx").read_bytes())
         graph[-1] ^= 1
@@ -420,7 +251,7 @@ def test_bad_input(
     source = {"no bundle": tmp_path / "none", "splits as bundle": splits, "quantized already": shipped}.get(
         change, onnx
     )
-    rows = splits if change == "other splits" else plain[1]
+    rows = splits if change == "other splits" else exported[1]
     code, out, err = run_step("quantize", {**QUICK, **params}, onnx=source, splits=rows, bundle=tmp_path / "bundle")
     assert (code, out) == (2, "")
     assert words in err
