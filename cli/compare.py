@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import tables
+from cli.feedback import kept
 from fineline.process.errors import DataRejected, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (%(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the page where it is there already")
     parser.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="DIR",
+        help="texts with the labels that are right, as `fineline feedback` keeps them",
+    )
+    parser.add_argument(
         "--versions",
         nargs=2,
         metavar=("MODEL", "SHADOW"),
@@ -35,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "example: fineline compare log --out compare.html\n\n"
         "A text counts once. The page shows how often both agree, what each says where not, their confidence and seconds.\n"
-        "It holds texts of your users, as the log does. Which of two is right labels alone can tell: `fineline feedback`."
+        "It holds texts of your users, as the log does. Which of two is right labels alone can tell: give --feedback some."
     )
 
 
@@ -59,6 +66,7 @@ def run(flags: argparse.Namespace) -> int:
             *((f"median ms, version {v}", f"{1000 * rows[f'{s}_seconds'].median():.1f}") for s, v in _named(rows)),
         ],
         sections=[
+            *([html_page.section("Which is right", *_right(rows, flags.feedback))] if flags.feedback else []),
             html_page.section("Where they differ", *_differences(rows)),
             html_page.section("Labels", *_labels(rows)),
             html_page.section("Confidence", *_confidence(rows)),
@@ -135,6 +143,33 @@ def _agreement(rows: "pd.DataFrame") -> tuple[int, float, float, float]:
     agree = int((rows["model_label"] == rows["shadow_label"]).sum())
     ends = binomtest(agree, len(rows)).proportion_ci(method="wilson")
     return agree, agree / len(rows), ends.low, ends.high
+
+
+def _right(rows: "pd.DataFrame", feedback: Path) -> tuple[str, str]:
+    """How often each is right on the texts that feedback has the label of."""
+    from scipy.stats import binomtest
+
+    from fineline.reports import html_page
+
+    labels = {text: label for text, label, _ in kept(feedback)}
+    known = rows[rows["text"].str.strip().isin(labels)]
+    if known.empty:
+        return html_page.table([f"none of {len(labels):,} texts with labels is among them"], []), ""
+    truth = known["text"].str.strip().map(labels)
+    right = {side: known[f"{side}_label"] == truth for side in _SIDES}
+    lines = []
+    for side, version in _named(rows):
+        count = int(right[side].sum())
+        ends = binomtest(count, len(known)).proportion_ci(method="wilson")
+        share = f"{count / len(known):.3f}"
+        lines.append([f"version {version}", len(known), count, share, f"{ends.low:.3f} to {ends.high:.3f}"])
+    gained, lost = (int((right[one] & ~right[two]).sum()) for one, two in (_SIDES[::-1], _SIDES))
+    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    (_, model), (_, shadow) = _named(rows)
+    return html_page.table(["", "texts with labels", "right", "accuracy", "interval at 95 %"], lines), (
+        f"Only version {shadow} is right on {gained:,} of them, only version {model} on {lost:,}: p = {p:.2g} (McNemar, exact, "
+        "two-sided). The accuracies are of these texts alone; where only texts on which both differ have labels, they are low."
+    )
 
 
 def _differences(rows: "pd.DataFrame") -> tuple[str, str]:

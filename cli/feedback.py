@@ -50,15 +50,15 @@ def run(flags: argparse.Namespace) -> int:
     if flags.out:
         _check_out(flags.out, flags.force)
     if flags.file:
-        rows = list(_labelled(flags, how))
+        told = list(_labelled(flags, how))
         from fineline.serving.feedback import Feedback
 
-        Feedback(flags.folder, "--folder").add(rows)
-        print(f"{flags.folder}: {len(rows):,} labelled texts kept")
+        Feedback(flags.folder, "--folder").add(told)
+        print(f"{flags.folder}: {len(told):,} labelled texts kept")
     if flags.out:
-        kept = _kept(flags.folder)
-        _write(flags.out, kept)
-        print(f"{flags.out}: {len(kept):,} texts, each with the label that came last")
+        rows = kept(flags.folder)
+        _write(flags.out, rows)
+        print(f"{flags.out}: {len(rows):,} texts, each with the label that came last")
     return 0
 
 
@@ -96,16 +96,16 @@ def _rows(file: File, columns: Mapping[str, str], how: Reading, bad: Quarantine)
                 yield text, label, time
 
 
-def _kept(folder: Path) -> list[tuple[str, str, str]]:
+def kept(folder: Path) -> list[tuple[str, str, str]]:
     """What lies in `folder`: each text once, with the label that came last. Rows that a kill cut off are left out, and said."""
     how = Reading("--")
     bad = Quarantine(io.StringIO(), _ANY_NUMBER, how)
     columns = {field: field for field in FIELDS}
     rows = [row for file in find_files(str(folder)) for row in _rows(named(file, how), columns, how, bad)]
-    kept = {row[0]: row for row in sorted(rows, key=_when)}
+    last = {row[0]: row for row in sorted(rows, key=_when)}
     if bad.count:
         print(f"left out {bad.count:,}: {bad.summary()}", file=sys.stderr)
-    return list(kept.values())
+    return list(last.values())
 
 
 def _when(row: tuple[str, str, str]) -> datetime.datetime:

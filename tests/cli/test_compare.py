@@ -6,6 +6,7 @@ import pytest
 
 from cli.__main__ import main
 from fineline.serving.batching import Scored
+from fineline.serving.feedback import Feedback
 from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SampleLog
@@ -52,6 +53,17 @@ def test_both_sides_of_a_canary_and_each_text_once(tmp_path: Path, capsys: pytes
     assert "<pin>" not in page
     assert "more 3" in page
     assert "of another pair" not in page
+    assert "Which is right" not in page
+    feedback = [*((text, "card") for text in texts[:88]), ("of nobody", "card")]
+    Feedback(tmp_path / "feedback", "--folder").add(feedback)
+    arguments = ["compare", str(tmp_path / "log"), "--out", str(tmp_path / "page.html"), "--force", "--feedback"]
+    assert main([*arguments, str(tmp_path / "feedback")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "Only version 2 is right on 0 of them, only version 1 on 3: p = 0.25" in page
+    assert ">1.000<" in page
+    assert ">0.966<" in page  # 85 of 88
+    assert main([*arguments, str(tmp_path / "none")]) == 2
+    assert "none does not exist" in capsys.readouterr().err
     arguments = ["compare", str(tmp_path / "log"), "--out", str(tmp_path / "page.html"), "--versions"]
     assert main([*arguments, "1", "3"]) == 2
     assert "exists already" in capsys.readouterr().err
