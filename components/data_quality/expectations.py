@@ -117,9 +117,8 @@ def _own_suite(params: Params) -> list[Asked]:
 
 
 def _said(expectation: Any) -> list[str]:
-    return [
-        f"{name}: {value}" for name, value in expectation.configuration.kwargs.items() if value not in (None, [], 1)
-    ]
+    kwargs = expectation.configuration.kwargs.items()
+    return [f"{name}: {value}" for name, value in kwargs if value is not None and (name, value) != ("mostly", 1)]
 
 
 def _frame(rows: "pd.DataFrame", task: Task) -> "pd.DataFrame":
@@ -180,7 +179,7 @@ def check_size(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.Da
     )
     few = gxe.ExpectTableRowCountToBeBetween(min_value=params.min_rows)
     one = gxe.ExpectColumnUniqueValueCountToBeBetween(column="stratum", min_value=2)
-    wanted = [("classes", "reject", "2 or more labels are left", one, 2)]
+    wanted: list[tuple[str, str, str, Any, int]] = [("classes", "reject", "2 or more labels are left", one, 2)]
     if params.on_few_rows != "ignore":
         wanted.append(
             ("few_rows", params.on_few_rows, f"{params.min_rows:,} rows or more are left", few, params.min_rows)

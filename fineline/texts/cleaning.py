@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 URL = "<URL>"
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"'，。]*[^\s<>\"'，。.,;:!?)\]]", re.IGNORECASE)
-_FULL_WIDTH = {**{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, 0x3000: " "}
+_FULL_WIDTH: dict[int, int | str | None] = {**{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, 0x3000: " "}
 _CONTROL = dict.fromkeys(code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r\x85")
 # The elements of HTML (WHATWG, and what older pages hold): <EMAIL>, <URL> and 1 <b 2 in a message are none.
 _ELEMENTS = (
