@@ -117,9 +117,8 @@ def _own_suite(params: Params) -> list[Asked]:
 
 
 def _said(expectation: Any) -> list[str]:
-    return [
-        f"{name}: {value}" for name, value in expectation.configuration.kwargs.items() if value not in (None, [], 1)
-    ]
+    kwargs = expectation.configuration.kwargs.items()
+    return [f"{name}: {value}" for name, value in kwargs if value is not None and (name, value) != ("mostly", 1)]
 
 
 def _frame(rows: "pd.DataFrame", task: Task, allowed: list[str]) -> "pd.DataFrame":

@@ -77,6 +77,12 @@ class Params(StepParams):
     on_mojibake: Literal["reject", "quarantine", "warn", "fix", "ignore"] = Field(
         "fix", description="text decoded with a wrong encoding (Ã© for é), found by ftfy; fix repairs it"
     )
+    clean: list[Literal["nfc", "nfkc", "full_width", "control_characters", "html", "urls"]] = Field(
+        [],
+        description="what is done to every text, in this order; the model's bundle does the same to what it answers. nfc, nfkc: "
+        "Unicode's normal forms; full_width: letters, digits and signs as wide as Chinese ones to ASCII; control_characters: "
+        "away; html: tags, scripts and comments away, entities to characters; urls: <URL> in their place",
+    )
     on_personal_data: Severity = Field(
         "warn",
         description="e-mail addresses, bank account numbers (IBAN), card and phone numbers that are not masked; how well they "
@@ -167,6 +173,8 @@ class Params(StepParams):
             raise ValueError(f"min_characters ({self.min_characters}) is above max_characters ({self.max_characters})")
         if len(set(self.labels)) == 1:
             raise ValueError("labels: give at least 2 labels, or [] to allow those that are there")
+        if len(set(self.clean)) < len(self.clean):
+            raise ValueError("clean: an operation stands there twice")
         names = [pattern.name for pattern in self.patterns]
         if len(set(names)) < len(names):
             raise ValueError("patterns: two of them have the same name")

@@ -25,6 +25,7 @@ REASON = "reason"
 # Texts and labels are repaired and masked before they are compared, and sets are measured on the rows that are left.
 _CHECKS = (
     texts.check_mojibake,
+    texts.clean_texts,
     twins.check_label_twins,
     expectations.check_rows,
     texts.check_personal_data,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 NAME = "data_quality"
 _HINT = "data_quality.suite is a suite in GX's JSON, or a Python file that makes one by the name `suite`: docs/expectations.md"
 _GX_SEVERITIES = {"reject": "critical", "quarantine": "warning", "warn": "info"}
-_NO_VALUES = ("element_count", "unexpected_count", "unexpected_percent", "missing_count", "observed_value")
+_FIGURES = ("element_count", "unexpected_count", "unexpected_percent", "missing_count", "observed_value")
 
 
 def validate(frame: "pd.DataFrame", expectations: list[Any]) -> list[dict[str, Any]]:
@@ -119,10 +120,11 @@ def _from_python(path: Path) -> list[Any]:
 
 
 def kept(expectation: Any, result: dict[str, Any], check: str, severity: str) -> dict[str, Any]:
-    """An expectation as GX writes it, and its result without any value of the rows."""
+    """An expectation as GX writes it, and the figures of its result: no text of a row, which may be personal."""
     configuration = expectation.configuration.to_json_dict()
     configuration |= {"meta": {"check": check, "on_failure": severity}, "severity": _GX_SEVERITIES[severity]}
-    summary = {name: result[name] for name in _NO_VALUES if name in result}
+    given = {name: result.get(name) for name in _FIGURES}
+    summary = {name: value for name, value in given.items() if isinstance(value, int | float) and math.isfinite(value)}
     return {"expectation_config": configuration, "success": result["success"], "result": summary}
 
 

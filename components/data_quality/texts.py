@@ -8,6 +8,7 @@ from components.data_quality.check import Check
 from components.data_quality.params import Params
 from components.data_quality.personal import PLACES, mask
 from fineline.tasks import Task
+from fineline.texts.cleaning import OPERATIONS, clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,27 @@ def check_mojibake(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[p
         details={"repaired": len(broken) if fix else 0},
     )
     return (rows.assign(text=repaired) if fix else rows), [check]
+
+
+def clean_texts(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":
+    """The operations of `clean` in their order; `details` counts the texts that each changes by itself."""
+    if not params.clean:
+        return rows, []
+    cleaned = rows["text"].map(lambda text: clean(text, params.clean), na_action="ignore")
+    changed = [int(row) for row in rows.index[rows["text"].notna() & (cleaned != rows["text"])]]
+    there = rows["text"].dropna()
+    alone = {name: int((there.map(OPERATIONS[name]) != there).sum()) for name in params.clean}
+    check = Check(
+        "cleaning",
+        "warn",
+        f"texts are cleaned: {', '.join(params.clean)}; the model's bundle cleans so what it answers",
+        True,
+        len(changed),
+        0,
+        changed,
+        details={"repaired": len(changed), "operations": alone},
+    )
+    return rows.assign(text=cleaned), [check]
 
 
 def check_personal_data(rows: "pd.DataFrame", task: Task, params: Params) -> "tuple[pd.DataFrame, list[Check]]":

@@ -16,6 +16,7 @@ from fineline.process.errors import GateRejected, UsageError
 from fineline.rows.dataset import read_splits
 from fineline.tasks import Task, get_task
 from fineline.tasks.parts import UNCALIBRATED
+from fineline.texts.cleaning import cleaning_of
 from fineline.tracking.journal import go_on
 
 _DIGITS = 7  # of differences of logits; fp32 carries no more
@@ -24,7 +25,7 @@ _DIGITS = 7  # of differences of logits; fp32 carries no more
 def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     """Writes the bundle `onnx`. Raises GateRejected, and leaves no output, when it does not answer as `model` does."""
     config = _config(model)
-    folders.verify(splits)
+    cleaning = cleaning_of(folders.verify(splits))
     task = get_task(config["task"])
     rows = read_splits(splits)
     pools = {name: rows[name]["text"].tolist() for name in ("validation", "train", "test")}
@@ -47,7 +48,7 @@ def run(*, params: Params, model: Path, splits: Path, onnx: Path) -> str:
     with folders.output(onnx) as folder:
         graph.export(trained, task, names, params.opset, folder)
         shutil.copyfile(model / TOKENIZER, folder / TOKENIZER)
-        description = _description(config, names, tokenizer.pad_token_id)
+        description = _description(config, names, tokenizer.pad_token_id) | ({"cleaning": cleaning} if cleaning else {})
         folders.write_json(folder / CONFIG, description)
         bundle = open_bundle(folder)
         proof = _proof(params, task, expected, parity.bundle_answers(bundle, texts), chosen)

@@ -14,6 +14,7 @@ from fineline.process.errors import ResourceError, UsageError
 from fineline.process.progress import progress
 from fineline.tasks import Task, get_task
 from fineline.tasks.parts import UNCALIBRATED
+from fineline.texts.cleaning import CleaningTokenizer
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -36,6 +37,7 @@ class Bundle:
     """An open bundle. `config` is bundle.json: task, labels, max_length, temperature, precision, inputs, golden.
 
     `threads` are at work: together on one batch, or, in int8, each on a batch of its own.
+    With operations of `data_quality.clean` in its `cleaning`, the tokenizer reads texts as they leave them.
     """
 
     folder: Path
@@ -101,6 +103,8 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
             f"{folder} cannot be opened: {str(error).splitlines()[0][:200]}", "the bundle is damaged; make it again"
         ) from None
     tokenizer = open_tokenizer(folder / TOKENIZER, config["max_length"])
+    if config.get("cleaning"):
+        tokenizer = CleaningTokenizer(tokenizer, config["cleaning"])
     return Bundle(folder, config, get_task(config["task"]), tokenizer, session, threads)
 
 

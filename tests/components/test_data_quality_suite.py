@@ -112,6 +112,15 @@ def test_expectations_about_texts(kind: str, tmp_path: Path) -> None:
     assert kept["success"] is True
 
 
+def test_values_of_rows_are_in_none_of_its_files(check: Callable[..., Outcome], tmp_path: Path) -> None:
+    """GX names what it observed; fineline keeps figures."""
+    own = {"type": "expect_column_distinct_values_to_be_in_set", "kwargs": {"column": "text", "value_set": ["x"]}}
+    rows = with_rows(make_rows(60), {"text": f"pay {CARD} now"})
+    outcome = check(rows, suite=written(tmp_path, suite(own)), on_suite="warn", mask=True, **QUIET)
+    assert outcome.checks["suite:expect_column_distinct_values_to_be_in_set:text"]["outcome"] == "warning"
+    assert not any(b"4111" in path.read_bytes() for path in outcome.quality_folder.iterdir())
+
+
 def test_mostly_lets_some_pass(check: Callable[..., Outcome], tmp_path: Path) -> None:
     own = {
         "type": "expect_column_values_to_be_in_script",
