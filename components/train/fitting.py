@@ -175,15 +175,16 @@ def _loss(plan: Plan) -> Callable[..., Any]:
 
 
 def _metrics(task: Task, labels: Sequence[str], loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
-    """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
-    rows twice where several processes fill up their last ones."""
+    """The validation figures, decided as is best for these rows, with the loss over all rows at once: the Trainer's own is a mean
+    over batches, which counts rows twice where several processes fill up their last ones."""
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
+        decided = {**UNCALIBRATED, **task.decide(logits, prediction.label_ids)}
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
         return {
-            **task.metrics(prediction.label_ids, task.answers(logits, UNCALIBRATED), labels),
+            **task.metrics(prediction.label_ids, task.answers(logits, decided), labels),
             "loss": float(of_all),
         }
 
