@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 
@@ -151,3 +152,7 @@ def test_multi_label_goes_through_every_step(run_step: RunStep, pretrained: Path
     answer = predict(bundle, ["card pin plastic chip and transfer iban payment wire"])[0]
     assert set(answer) == {"labels", "score", "probabilities"}
     assert set(answer["labels"]) <= {"card", "login", "transfer"}
+    loaded = mlflow.pyfunc.load_model("models:/tiny/2")
+    (typed,) = loaded.predict(["card pin plastic chip and transfer iban payment wire"])
+    assert (typed.labels, typed.score) == (answer["labels"], pytest.approx(answer["score"], abs=1e-5))
+    assert "labels: Array(string)" in str(loaded.metadata.signature.outputs)

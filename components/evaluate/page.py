@@ -15,7 +15,9 @@ from fineline.tasks import Task
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
     "weighted_f1": "weighted F1",
+    "lrap": "LRAP",
     "mcc": "MCC",
     "log_loss": "log-loss",
     "ece": "calibration error",

@@ -171,15 +171,16 @@ def _loss(plan: Plan) -> Callable[..., Any]:
 
 
 def _metrics(plan: Plan, loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
-    """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
-    rows twice where several processes fill up their last ones. Says where all answers are the same."""
+    """The validation figures, decided as is best for these rows, with the loss over all rows at once: the Trainer's own is a mean
+    over batches, which counts rows twice where several processes fill up their last ones. Says where all answers are the same."""
     task, labels = plan.task, plan.labels
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
+        decided = {**UNCALIBRATED, **task.decide(logits, prediction.label_ids)}
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
-        answers = task.answers(logits, UNCALIBRATED)
+        answers = task.answers(logits, decided)
         choices, wanted = (np.unique(found, axis=0) for found in (task.choices(answers), prediction.label_ids))
         if len(choices) == 1 < len(wanted) and ranks.first():
             print(

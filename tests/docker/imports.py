@@ -8,6 +8,12 @@ from pathlib import Path
 from tests.conftest import PROJECT
 
 OURS = ("fineline", "components", "pipelines", "cli")
+TASKS = [
+    f"fineline.tasks.{path.parent.name}.{path.stem}" for path in sorted((PROJECT / "fineline" / "tasks").glob("*/*.py"))
+]
+"""The modules of every task, which the table imports by their names."""
+
+_OF_REPORTS = ("cleanlab", "jinja2", "matplotlib")
 
 NOT_CALLED = {
     "data": {"torch", "transformers", "safetensors"},
@@ -20,18 +26,32 @@ NOT_CALLED = {
         "sqlalchemy",
         "urllib3",
         "datasketch",
+        *_OF_REPORTS,
     },
-    "registry": {"torch", "transformers", "safetensors", "huggingface_hub", "sklearn", "scipy", "datasketch"},
-    "promotion": {"torch", "transformers", "safetensors", "datasketch", "datasets", "dvc", "huggingface_hub"},
+    "registry": {
+        *("torch", "transformers", "safetensors", "huggingface_hub", "sklearn", "scipy", "datasketch"),
+        *_OF_REPORTS,
+    },
+    "promotion": {
+        "torch",
+        "transformers",
+        "safetensors",
+        "datasketch",
+        "datasets",
+        "dvc",
+        "huggingface_hub",
+        "cleanlab",
+    },
     "client": {
         *("torch", "transformers", "safetensors", "huggingface_hub", "mlflow", "sqlalchemy", "pyarrow", "sklearn"),
         *("scipy", "filelock", "datasketch", "tqdm"),
+        *_OF_REPORTS,
     },
-    "torch": set(),
+    "torch": {"cleanlab"},
 }
 """Environment to the packages that what it runs reaches only in functions of fineline that they do not call: to make a model, to
-send a journal, to judge answers, to find near-duplicates, to write an artifact; and to read recent texts from where labelled rows
-may lie too, which says what is not installed."""
+send a journal, to judge answers, to draw a report, to doubt labels, to find near-duplicates, to write an artifact; and to read
+recent texts from where labelled rows may lie too, which says what is not installed."""
 
 
 def modules(name: str) -> dict[str, Path]:
@@ -53,6 +73,7 @@ def modules(name: str) -> dict[str, Path]:
         if module not in found and file:
             found[module] = file
             waiting += [imported for imported in _imports(file) if imported.partition(".")[0] in OURS]
+            waiting += TASKS if module == "fineline.tasks" else []
     return found
 
 
