@@ -1,6 +1,6 @@
-"""python benchmarks/busy.py --splits artifacts/augmented --bundle artifacts/onnx artifacts/bundle
+"""python benchmarks/busy.py --splits artifacts/augmented [--bundle artifacts/onnx artifacts/bundle]
 
-How threads that wait for each other do beside other work: training steps of MiniLM, and a bundle's texts in bulk.
+How threads that wait for each other do beside other work: training steps of MiniLM, or bundles' texts in bulk.
 
 Each way of waiting is a process of its own, as libraries read such settings when they are loaded. They take turns, alone and
 beside one other process that multiplies matrices with a thread for each core, so that what else the machine does disturbs all
@@ -38,8 +38,8 @@ def main() -> int:
     if flags.work:
         _serve(flags)
         return 0
-    jobs = [("training", "", dict(TRAINING))]
-    jobs += [("bundle", str(folder), {way: {} for way in BUNDLE}) for folder in flags.bundle]
+    bundles = [("bundle", str(folder), {way: {} for way in BUNDLE}) for folder in flags.bundle]
+    jobs = bundles or [("training", "", dict(TRAINING))]
     for kind, folder, ways in jobs:
         print(f"{kind} {folder}".strip())
         found = _turns(flags, kind, folder, ways)
@@ -184,7 +184,13 @@ def _other(_flags: argparse.Namespace) -> Work:
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="outputs of export_onnx and quantize")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="outputs of export_onnx and quantize, instead of the training",
+    )
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.8, help="of a turn")
     parser.add_argument("--work", choices=("training", "bundle", "other"), help=argparse.SUPPRESS)

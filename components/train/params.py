@@ -58,10 +58,11 @@ class Params(StepParams):
         description="Keep the trained model in its MLflow run, so that a later init_from can go on from its registered version: "
         "4 bytes for each parameter (91 MB for MiniLM, 440 MB for BERT-base).",
     )
-    pooling: Literal["auto", "model", "mean"] = Field(
+    pooling: Literal["auto", "model", "mean", "last"] = Field(
         "auto",
-        description="What the head reads. mean: the mean over the tokens; model: what its class has ([CLS] for BERT). auto: "
-        "mean where the model was pretrained so (its 1_Pooling/config.json says it, as sentence-transformers write it).",
+        description="What the head reads. mean: the mean over the tokens; last: the last token; model: what its class has "
+        "([CLS] for BERT). auto: mean where the model was pretrained so (its 1_Pooling/config.json says it, as "
+        "sentence-transformers write it), last for decoders (GPT-2, Llama, Qwen), else model.",
     )
     method: Literal["full", "lora"] = Field(
         "full",

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from components.train import ranks
+from fineline.pretrained import loading
 from fineline.process.errors import UsageError
 
 SHIP = frozenset(
@@ -16,29 +17,28 @@ DO_NOT_SHIP = frozenset("funnel longformer xlnet".split())
 
 
 def check(model: Any) -> None:
-    """Raises UsageError for a classifier that export_onnx refuses; says so in a line where nobody has tried its kind."""
+    """Raises UsageError for a classifier that cannot train or that export_onnx refuses; says so in a line where nobody has
+    tried its kind."""
     kind = model.config.model_type
     if kind in DO_NOT_SHIP:
         raise UsageError(
             f"export_onnx cannot export a {kind}: the trained model could not ship",
             "take a BERT, RoBERTa, DeBERTa-v2 or their like; for long texts ModernBERT or BigBird",
         )
-    if getattr(model.config, "pooling", "model") == "mean":
+    if getattr(model.config, "pooling", "model") != "model":
+        if model.config.is_encoder_decoder:
+            raise UsageError(
+                f"a {kind} reads a text with its encoder and its decoder: train.pooling = {model.config.pooling} is of neither",
+                "set train.pooling: model",
+            )
         return
-    if _is_decoder(model.config):
+    if loading.is_decoder(model.config):
         raise UsageError(
-            f"export_onnx cannot export a {kind} whose head reads the last token: the trained model could not ship",
-            "set train.pooling: mean",
+            f"export_onnx cannot export a {kind} whose own head reads the last token: the trained model could not ship",
+            "set train.pooling: last, or mean",
         )
     if kind not in SHIP and ranks.first():
         print(
             f"train: nobody has tried whether export_onnx takes a {kind}: try with train.epochs: 1 and a few rows first",
             file=sys.stderr,
         )
-
-
-def _is_decoder(config: Any) -> bool:
-    """Whether a model of `config` was pretrained to go on with a text, and only that."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING

@@ -31,12 +31,19 @@ def configuration(folder: Path, **changed: Any) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changed)
 
 
+def is_decoder(config: Any) -> bool:
+    """Whether a model of `config` was pretrained to go on with a text, and only that."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+
+
 def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) -> tuple[Any, list[str]]:
     """The sequence classifier in `folder`, fp32, with `changed` values of config.json, and the names of its weights that are new.
 
-    `pooling` is 'model' (the model class's own), 'mean', or '' (as config.json says). Only with `new_head` may weights be new,
-    and only those of the head: outside the encoder, or its pooler. Raises UsageError
-    when others are missing in the folder or have another shape there, and when the files cannot be loaded.
+    `pooling` is 'model' (the model class's own), 'mean', 'last', or '' (as config.json says). Only with `new_head` may weights
+    be new, and only those of the head: outside the encoder, or its pooler. Raises UsageError when others are missing in the
+    folder or have another shape there, and when the files cannot be loaded.
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -46,14 +53,15 @@ def classifier(folder: Path, new_head: bool, pooling: str = "", **changed: Any) 
     model_class: Any = AutoModelForSequenceClassification
     options: dict[str, Any] = {}
     renamed: dict[str, str] = {}  # a checkpoint of BERT's own classes says bert.embeddings for encoder.embeddings
-    if getattr(config, "pooling", "model") == "mean":
-        from fineline.pretrained.mean_pooled import MeanPooledClassifier
+    if (kind := getattr(config, "pooling", "model")) != "model":
+        from fineline.pretrained.mean_pooled import CLASSES
 
+        pooled_class = CLASSES[kind]
         own: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
-        renamed = {rf"^{own.base_model_prefix}\.": f"{MeanPooledClassifier.base_model_prefix}."} if own else {}
+        renamed = {rf"^{own.base_model_prefix}\.": f"{pooled_class.base_model_prefix}."} if own else {}
         if not getattr(AutoModel._model_mapping[type(config)], "_supports_sdpa", False):
             options = {"attn_implementation": "eager"}  # the encoder has no other; it would be asked for torch's
-        model_class = MeanPooledClassifier
+        model_class = pooled_class
     with _explained(folder, "model"):
         model, account = model_class.from_pretrained(
             folder,

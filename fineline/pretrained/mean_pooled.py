@@ -1,7 +1,9 @@
-"""A classifier on the mean of the last hidden states, for encoders that were pretrained that way (sentence transformers).
+"""Classifiers on the mean of the last hidden states, for encoders that were pretrained that way (sentence transformers), or on
+the last token's, for decoders, of which it alone has read the whole text.
 
-The classes of transformers for BERT and its kin read the [CLS] token instead. Saved as a Hugging Face folder whose
-config.json says `"pooling": "mean"`; the names of its weights differ from theirs, so that loading it with a class of
+The classes of transformers for BERT and its kin read the [CLS] token instead, and those for decoders look for padding tokens
+among the text's, which no ONNX graph follows. Saved as a Hugging Face folder whose
+config.json says `"pooling": "mean"` or `"last"`; the names of its weights differ from theirs, so that loading it with a class of
 another pooling reports missing weights and does not answer wrongly.
 """
 
@@ -39,6 +41,23 @@ class MeanPooledClassifier(PreTrainedModel):
         """Logits (batch, labels) of token ids (batch, length), int64."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        mask = self.read(attention_mask).unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
+
+    def read(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """1 for each token that the head reads, 0 for others, (batch, length)."""
+        return attention_mask
+
+
+class LastTokenClassifier(MeanPooledClassifier):
+    """Decoder, its state at the last token that `attention_mask` keeps, dropout, linear layer."""
+
+    def read(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        last = (attention_mask * positions).amax(dim=1, keepdim=True)
+        return positions == last
+
+
+CLASSES = {"mean": MeanPooledClassifier, "last": LastTokenClassifier}
+"""By what config.json says of the pooling."""

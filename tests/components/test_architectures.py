@@ -50,6 +50,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "lora_r": 4},
     "frozen": {"freeze_embeddings": True, "freeze_layers": 1},
 }
+DECODERS = ("gpt2", "llama", "qwen2", "qwen3")
 SHORT = {**FAST, "max_length": 48, "batch_size": 16, "learning_rate": 1e-3, "epochs": 1, "dropout": "auto"}
 QUICK = {"speed_texts": 10, "speed_rounds": 1, "select": "smallest", "max_changed_share": 1, "max_metric_drop": 1}
 
@@ -62,6 +63,10 @@ def as_published(family: str) -> Any:
     tokenizer = empty.train_new_from_iterator(make_rows()["text"].tolist(), 300)
     tokenizer.model_max_length = 64
     return tokenizer
+
+
+def usable(tokenizer: Any) -> bool:
+    return tokenizer.pad_token is not None and bool(tokenizer("")["input_ids"])
 
 
 def mended(tokenizer: Any) -> Any:
@@ -152,10 +157,13 @@ def test_a_kind_ships_or_is_refused_before_its_first_step(
 ) -> None:
     kind = Kind(family, run_step, splits, tmp_path)
     tokenizer = as_published(family)
-    found = {"tokenizer": kind.train("published", write(tmp_path / "published-it", family, tokenizer), pooling="mean")}
-    tokenizer = mended(tokenizer)
+    found = {"tokenizer": SHIPS}
+    if not usable(tokenizer):
+        found["tokenizer"] = kind.train("published", write(tmp_path / "published-it", family, tokenizer))
+        assert found["tokenizer"] != SHIPS
+        tokenizer = mended(tokenizer)
     pretrained = write(tmp_path / f"{family}-it", family, tokenizer)
-    for pooling in ("model", "mean"):
+    for pooling in ("auto", "mean"):
         for method, params in METHODS.items():
             name = f"{pooling} {method}"
             found[name] = kind.train(name, pretrained, pooling=pooling, **params)
@@ -165,11 +173,11 @@ def test_a_kind_ships_or_is_refused_before_its_first_step(
             assert all(kind.shapes(name) == kind.shapes(full) for name in others if found[name] == SHIPS), (
                 "they are exported as the full one"
             )
-    if found["mean full"] == SHIPS:
+    if family in DECODERS:
         tokenizer.padding_side = tokenizer.truncation_side = {"left": "right", "right": "left"}[tokenizer.padding_side]
         tokenizer.save_pretrained(pretrained)
-        kind.train("side", pretrained, pooling="mean")
-        other, first = (weights(tmp_path / name) for name in ("side", "mean full"))
+        kind.train("side", pretrained)
+        other, first = (weights(tmp_path / name) for name in ("side", "auto full"))
         assert all(np.array_equal(array, other[name]) for name, array in first.items()), (
             "the side is none of the model's"
         )
@@ -178,4 +186,4 @@ def test_a_kind_ships_or_is_refused_before_its_first_step(
         record[family] = found
         ordered = {name: record[name] for name in ARCHITECTURES if name in record}
         RECORD.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert record[family] == found
+    assert record.get(family, found) == found, "UPDATE_ARCHITECTURES=1 records what is true now"

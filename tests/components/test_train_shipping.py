@@ -9,6 +9,7 @@ import pytest
 from components.export_onnx import graph
 from components.train import network, shipping
 from fineline.artifacts import folders
+from fineline.pretrained.mean_pooled import CLASSES
 from fineline.process.errors import UsageError
 from fineline.tasks import get_task
 from tests.components.conftest import FAST, RunStep
@@ -38,13 +39,11 @@ def classifier(family: str, pooling: str = "model") -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    from fineline.pretrained.mean_pooled import MeanPooledClassifier
-
     special = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
     config = AutoConfig.for_model(family, vocab_size=100, num_labels=3, **special, **SIZES[family])
     config.pooling = pooling
     torch.manual_seed(0)
-    made = MeanPooledClassifier(config) if pooling == "mean" else AutoModelForSequenceClassification.from_config(config)
+    made = CLASSES[pooling](config) if pooling in CLASSES else AutoModelForSequenceClassification.from_config(config)
     return made.eval()
 
 
@@ -56,11 +55,19 @@ def test_a_kind_that_cannot_be_exported_is_refused(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
-def test_a_decoder_ships_only_with_the_mean_over_its_tokens(family: str) -> None:
-    with pytest.raises(UsageError, match=f"a {family} whose head reads the last token") as refused:
+def test_a_decoder_does_not_ship_with_its_own_head(family: str) -> None:
+    with pytest.raises(UsageError, match=f"a {family} whose own head reads the last token") as refused:
         shipping.check(classifier(family))
-    assert refused.value.hint == "set train.pooling: mean"
-    shipping.check(classifier(family, "mean"))
+    assert refused.value.hint == "set train.pooling: last, or mean"
+    for pooling in CLASSES:
+        shipping.check(classifier(family, pooling))
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_an_encoder_with_a_decoder_has_its_own_head_only(family: str) -> None:
+    with pytest.raises(UsageError, match=f"a {family} reads a text with its encoder and its decoder") as refused:
+        shipping.check(classifier(family, "mean"))
+    assert refused.value.hint == "set train.pooling: model"
 
 
 def test_what_nobody_has_tried_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +80,8 @@ def test_what_nobody_has_tried_is_said(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_nothing_is_trained_and_nothing_left(run_step: RunStep, splits: Path, tmp_path: Path) -> None:
     folder = write_family(tmp_path / "m", "gpt2", SIZES["gpt2"])
-    code, _, error = run_step("train", {**FAST, "model": str(folder)}, splits=splits, model=tmp_path / "model")
+    params = {**FAST, "model": str(folder), "pooling": "model"}
+    code, _, error = run_step("train", params, splits=splits, model=tmp_path / "model")
     assert code == 2, error
     assert "epoch" not in error
     assert len(error.splitlines()) == 2
@@ -103,7 +111,7 @@ def test_a_kind_that_does_not_ship_is_not(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "pooling"), [("gpt2", "mean"), ("llama", "mean"), ("t5", "model")])
+@pytest.mark.parametrize(("family", "pooling"), [("gpt2", "mean"), ("llama", "last"), ("t5", "model")])
 def test_all_the_way_to_a_bundle(family: str, pooling: str, run_step: RunStep, splits: Path, tmp_path: Path) -> None:
     folder = write_family(tmp_path / "m", family, SIZES[family])
     settings = folder / "tokenizer_config.json"

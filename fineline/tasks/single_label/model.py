@@ -18,13 +18,15 @@ def load_model(folder: Any, labels: Sequence[str], **configuration: Any) -> Any:
 def load_pretrained(folder: Any, labels: Sequence[str], pooling: str, **configuration: Any) -> tuple[Any, list[str]]:
     """As `load_model`, for any pretrained model: with the names of the weights that are new, which those of the head may be.
 
-    `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens) or 'auto' (mean where the folder's
-    1_Pooling/config.json, written by sentence-transformers, says so). A head of another size is replaced by a new one.
+    `pooling` is 'model' (the model class's own, [CLS] for BERT), 'mean' (over the tokens), 'last' (token) or 'auto' (mean where
+    the folder's 1_Pooling/config.json, written by sentence-transformers, says so; last for a decoder). A head of another size
+    is replaced by a new one.
     """
     from fineline.pretrained import loading
 
     if pooling == "auto":
-        pooling = "mean" if loading.was_mean_pooled(folder) else "model"
+        decoder = loading.is_decoder(loading.configuration(folder))
+        pooling = "mean" if loading.was_mean_pooled(folder) else "last" if decoder else "model"
     return loading.classifier(folder, new_head=True, pooling=pooling, **_label_names(labels), **configuration)
 
 
