@@ -1,7 +1,7 @@
 """python benchmarks/giant_groups.py [--rows 2000]
 
 What becomes of groups of near-duplicates too large for one side of a split: a template as a class of its own, a template within a
-class, chains. Prints the table of docs/decisions/0014-giant-groups-are-cut.md.
+class, chains. Prints the table of docs/decisions/0017-giant-groups-are-cut.md.
 """
 
 import argparse

@@ -28,7 +28,10 @@ _GROUPS = {
         "Repeated texts",
         "Same text but for case, spacing and what data_quality.fold names. The first row or the test row stays.",
     ),
-    "near_duplicates": ("Near-duplicates", "Almost the same text. The split step keeps such rows on one side."),
+    "near_duplicates": (
+        "Near-duplicates",
+        "Almost the same text. The split step keeps such rows on one side, unless they are a tenth of all rows.",
+    ),
 }
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _MOST_LABELS = 60

@@ -1,6 +1,6 @@
 """Groups of near-duplicates too large to lie on one side: how they are cut, and what then leaves so that nothing leaks.
 
-Why so, with figures: docs/decisions/0014-giant-groups-are-cut.md.
+Why so, with figures: docs/decisions/0017-giant-groups-are-cut.md.
 """
 
 from collections.abc import Sequence
