@@ -11,7 +11,7 @@ def steps_per_epoch(state: TrainerState) -> int:
     return state.max_steps // state.num_train_epochs
 
 
-def is_due(step: int, state: TrainerState, eval_steps: int | None) -> bool:
+def is_due(step: int, state: TrainerState, eval_steps: float | None) -> bool:
     """Whether the validation rows are looked at after optimizer step `step`: every `eval_steps`, else at each epoch's end, and
     after the last."""
     return step % (eval_steps or steps_per_epoch(state)) == 0 or step == state.max_steps

@@ -27,6 +27,7 @@ from fineline.tracking.journal import Journal
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 
 _POLYNOMIAL_POWER = 2.0
+_LOOKS_ALIKE = 3  # a model that still learns may give one answer in its first epochs
 
 
 def quiet() -> None:
@@ -171,16 +172,18 @@ def _loss(plan: Plan) -> Callable[..., Any]:
 
 def _metrics(plan: Plan, loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
     """The validation figures, with the loss over all rows at once: the Trainer's own is a mean over batches, which counts
-    rows twice where several processes fill up their last ones. Says where all answers are the same."""
-    task, labels = plan.task, plan.labels
+    rows twice where several processes fill up their last ones. Says where all answers are alike three times in a row."""
+    task, labels, alike = plan.task, plan.labels, 0
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
+        nonlocal alike
         probabilities = task.probabilities(logits, 1.0)
         answers = np.unique(task.choices(probabilities), axis=0)
-        if len(answers) == 1 < len(np.unique(prediction.label_ids, axis=0)) and ranks.first():
+        alike = alike + 1 if len(answers) == 1 < len(np.unique(prediction.label_ids, axis=0)) else 0
+        if alike >= _LOOKS_ALIKE and ranks.first():
             print(
                 f"train: the model gives all {len(logits):,} validation rows the same answer ({labels[int(answers[0])]}): "
                 f"train.learning_rate = {plan.params.learning_rate:g} is too high for it, or it was not trained for long",
