@@ -28,6 +28,7 @@ from fineline.tracking.journal import Journal
 SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 
 _POLYNOMIAL_POWER = 2.0
+_LOOKS_ALIKE = 3  # a model that still learns may give one answer in its first epochs
 
 
 def quiet() -> None:
@@ -172,17 +173,20 @@ def _loss(plan: Plan) -> Callable[..., Any]:
 
 def _metrics(plan: Plan, loss: Callable[..., Any]) -> Callable[[Any], dict[str, float]]:
     """The validation figures, decided as is best for these rows, with the loss over all rows at once: the Trainer's own is a mean
-    over batches, which counts rows twice where several processes fill up their last ones. Says where all answers are the same."""
-    task, labels = plan.task, plan.labels
+    over batches, which counts rows twice where several processes fill up their last ones. Says where all answers are alike three
+    times in a row."""
+    task, labels, alike = plan.task, plan.labels, 0
 
     def compute(prediction: Any) -> dict[str, float]:
         logits = prediction.predictions
         logits = logits[0] if isinstance(logits, tuple) else logits
         decided = {**UNCALIBRATED, **task.decide(logits, prediction.label_ids)}
         of_all = loss({"logits": torch.from_numpy(logits)}, torch.from_numpy(prediction.label_ids))
+        nonlocal alike
         answers = task.answers(logits, decided)
         choices, wanted = (np.unique(found, axis=0) for found in (task.choices(answers), prediction.label_ids))
-        if len(choices) == 1 < len(wanted) and ranks.first():
+        alike = alike + 1 if len(choices) == 1 < len(wanted) else 0
+        if alike >= _LOOKS_ALIKE and ranks.first():
             print(
                 f"train: the model gives all {len(logits):,} validation rows the same answer "
                 f"({task.given(answers[:1], labels)[0] or 'no label'}): "

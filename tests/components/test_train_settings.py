@@ -83,14 +83,14 @@ def test_what_is_no_share(value: object, run_step: RunStep, splits: Path, tmp_pa
 def test_one_answer_to_everything_is_named(run_step: RunStep, splits: Path, pretrained: Path, tmp_path: Path) -> None:
     told = []
     for rate in (1.0, 3e-3):
-        params = {**FAST, "model": str(pretrained), "learning_rate": rate, "epochs": 3}
+        params = {**FAST, "model": str(pretrained), "learning_rate": rate, "epochs": 4}
         code, _, error = run_step("train", params, splits=splits, model=tmp_path / "model")
         assert code == 0, error
         told.append([line for line in error.splitlines() if "the same answer" in line])
     assert told[0]
     assert "all 22 validation rows" in told[0][-1]
     assert "train.learning_rate = 1 is too high" in told[0][-1]
-    assert len(told[1]) < 3, "it learns"
+    assert not told[1]
 
 
 @pytest.mark.parametrize("place", ["~/tiny", "."])
