@@ -12,7 +12,9 @@ __all__ = ["class_weights", "collator", "drawn", "load_model", "load_pretrained"
 
 def loss(label_smoothing: float, weights: "np.ndarray | None") -> Callable[..., Any]:
     """Binary cross-entropy, averaged over labels and the batch; `weights` are those of the rows that have a label. Label
-    smoothing moves each target to the middle between yes and no by that share."""
+    smoothing takes its share from a label that a row has, and gives a k-th of it to every label, as over k classes: half of it
+    would be more than most labels of many have.
+    """
     import torch
 
     weight = None if weights is None else torch.tensor(weights)
@@ -21,7 +23,7 @@ def loss(label_smoothing: float, weights: "np.ndarray | None") -> Callable[..., 
         logits = outputs["logits"].float()
         total = torch.nn.functional.binary_cross_entropy_with_logits(
             logits,
-            target.float() * (1 - label_smoothing) + label_smoothing / 2,
+            target.float() * (1 - label_smoothing) + label_smoothing / max(2, target.shape[1]),
             pos_weight=None if weight is None else weight.to(logits.device),
             reduction="mean" if num_items_in_batch is None else "sum",
         )

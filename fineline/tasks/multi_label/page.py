@@ -79,7 +79,7 @@ def confusion(target: np.ndarray, chosen: np.ndarray, labels: Sequence[str]) -> 
     pairs = []
     for has, given in zip(target, chosen, strict=True):
         both, missed, added = (
-            [labels[int(i)] for i in np.flatnonzero(part)] for part in (has & given, has & ~given, given & ~has)
+            [labels[i] for i in np.flatnonzero(part).tolist()] for part in (has & given, has & ~given, given & ~has)
         )
         pairs += [[name, name] for name in both]
         if missed or added:
