@@ -5,7 +5,9 @@ Where another process computes too, they spin away the time of those that they w
 slower (benchmarks/busy.py, docs/performance.md). None of this changes a result.
 """
 
+import math
 import os
+from pathlib import Path
 from typing import Any
 
 WAIT_BRIEFLY = {"GOMP_SPINCOUNT": "1000"}
@@ -13,9 +15,33 @@ WAIT_BRIEFLY = {"GOMP_SPINCOUNT": "1000"}
 is 300,000 rounds, and 0 (OMP_WAIT_POLICY=passive) wakes too many threads on a quiet machine."""
 
 
+CPU_LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Where Linux says, below CGROUPS, how many microseconds of all cores a container may use in how many: control groups 2 and 1."""
+CGROUPS = Path("/sys/fs/cgroup")
+
+
 def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores this process may use: those it may run on, and of these as many as its container's CPU limit pays for.
+
+    A pod sees every core of its node; with a thread on each it spends its limit at once and stands still until the next period.
+    """
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(seen, _limit() or seen)
+
+
+def thread_settings() -> dict[str, str]:
+    """Environment variables for the libraries' threads: they wait briefly, and are no more than a CPU limit pays for."""
+    return WAIT_BRIEFLY | ({"OMP_NUM_THREADS": str(cores())} if _limit() else {})
+
+
+def _limit() -> int:
+    """Cores of the container's CPU limit, rounded up; 0 without one."""
+    for names in CPU_LIMITS:
+        files = [CGROUPS / name for name in names]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text() for file in files).split()
+            return 0 if quota in ("max", "-1") else math.ceil(int(quota) / int(period))
+    return 0
 
 
 def session_options(threads: int) -> Any:

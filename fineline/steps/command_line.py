@@ -189,7 +189,7 @@ def quiet_libraries() -> None:
     """
     for name, value in {
         **TELEMETRY_OFF,
-        **computing.WAIT_BRIEFLY,
+        **computing.thread_settings(),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "TOKENIZERS_PARALLELISM": "false",
