@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fineline.process import computing
 from fineline.rows import dataset
 from fineline.steps.command_line import quiet_libraries
 
@@ -157,7 +156,7 @@ def _bundle(flags: argparse.Namespace) -> Work:
         return onnxruntime.SessionOptions()  # all cores on each run, spinning
 
     if flags.way == BUNDLE[0]:
-        computing.session_options = default_options
+        bundle.session_options = default_options
     one = flags.way == BUNDLE[2] or flags.way == BUNDLE[0]  # without fineline's runs side by side
     opened = bundle.open_bundle(flags.bundle[0], 1 if one else 0)
     texts = dataset.read_rows(flags.splits / "test.parquet")["text"].tolist()[:128]

@@ -29,6 +29,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # takes 8 s to compile where thousands of modules are imported, and 0.1 s without.
 inspect.stack = lambda context=0: inspect.getouterframes(sys._getframe(1), context)
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than cores, as tests wait for servers, other processes and clocks a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 settings.register_profile("fineline", deadline=None, derandomize=True, database=None)  # the same examples each time
 settings.load_profile("fineline")
 

@@ -96,7 +96,7 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         gpu = [gpu_provider()] if config["precision"] == "fp16" and gpu_provider() else []
-        options = computing.session_options(1 if config["precision"] == "int8" else threads)
+        options = session_options(1 if config["precision"] == "int8" else threads)
         session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=[*gpu, "CPUExecutionProvider"])
     except (ValueError, damaged.Fail, damaged.InvalidGraph, damaged.InvalidProtobuf, damaged.NotImplemented) as error:
         raise UsageError(
@@ -106,6 +106,18 @@ def open_bundle(folder: Path, threads: int = 0) -> Bundle:
     if config.get("cleaning"):
         tokenizer = CleaningTokenizer(tokenizer, config["cleaning"])
     return Bundle(folder, config, get_task(config["task"]), tokenizer, session, threads)
+
+
+def session_options(threads: int) -> Any:
+    """onnxruntime.SessionOptions for runs of `threads` threads each, which do not spin (fineline/process/computing.py says why);
+    warnings are silent."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
 
 
 def gpu_provider() -> str:

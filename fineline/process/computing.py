@@ -1,14 +1,13 @@
 """How many threads compute, and how they wait for each other: said here for every step, the server and the pyfunc.
 
-OpenMP's threads (torch, scikit-learn) and ONNX Runtime's wait by spinning. That is quickest where each has a core of its own.
-Where another process computes too, they spin away the time of those that they wait for: a training becomes several times
-slower (benchmarks/busy.py, docs/performance.md). None of this changes a result.
+OpenMP's threads (torch, scikit-learn) wait by spinning. That is quickest where each has a core of its own. Where another process
+computes too, they spin away the time of those that they wait for: a training becomes several times slower (benchmarks/busy.py,
+docs/performance.md). `fineline.bundles.bundle.session_options` says the same to ONNX Runtime. None of this changes a result.
 """
 
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 WAIT_BRIEFLY = {"GOMP_SPINCOUNT": "1000"}
 """Environment variables that let threads sleep soon; read when GNU's OpenMP is loaded, with torch or scikit-learn. Its default
@@ -42,14 +41,3 @@ def _limit() -> int:
             quota, period = " ".join(file.read_text() for file in files).split()
             return 0 if quota in ("max", "-1") else math.ceil(int(quota) / int(period))
     return 0
-
-
-def session_options(threads: int) -> Any:
-    """onnxruntime.SessionOptions for runs of `threads` threads each, which do not spin; warnings are silent."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options

@@ -1,6 +1,8 @@
 """fineline compare: the page of two versions, from rows as the server writes them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ from fineline.serving.metrics import Metrics
 from fineline.serving.models import Served
 from fineline.serving.sample_log import SampleLog
 from fineline.serving.shadow import Pair
+from fineline.tasks import get_task
 
-ONE, TWO, THREE = (Served("tiny", str(number), str(number), None, 1) for number in (1, 2, 3))  # type: ignore[arg-type]
+BUNDLE: Any = SimpleNamespace(task=get_task("single_label"))
+ONE, TWO, THREE = (Served("tiny", str(number), str(number), BUNDLE, 1) for number in (1, 2, 3))
 
 
 def answers(labels: list[str], score: float) -> Scored:

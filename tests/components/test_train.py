@@ -124,6 +124,7 @@ def test_bf16_computes_otherwise_and_saves_fp32(train: Callable, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_every_training_parameter_acts(run_step: RunStep, pretrained: Path, tmp_path: Path) -> None:
     rows = make_rows()
     splits = write_splits(tmp_path / "splits", rows[(rows["label"] != "card") | (rows.index % 2 == 0)])  # unbalanced

@@ -1,6 +1,7 @@
 """train, where rows have several labels: what an evaluation during training says."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ def test_an_evaluation_decides_at_the_best_thresholds() -> None:
     task = get_task("multi_label")
     target = np.array([[True, False], [False, True], [True, True], [False, False]])
     logits = np.where(target, -2.0, -6.0).astype(np.float32)  # far under 0.5, and in the right order
-    compute = _metrics(task, ["a", "b"], task.loss(0.0, None))
+    plan: Any = SimpleNamespace(task=task, labels=["a", "b"])
+    compute = _metrics(plan, task.loss(0.0, None))
     found = compute(SimpleNamespace(predictions=logits, label_ids=target))
     assert (found["macro_f1"], found["subset_accuracy"]) == (1.0, 1.0)
     cross_entropy = np.where(target, np.log1p(np.exp(-logits)), np.log1p(np.exp(logits))).mean()

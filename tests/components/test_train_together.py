@@ -46,6 +46,7 @@ class Pair:
         return error
 
 
+@pytest.mark.slow
 def test_the_second_waits_and_takes_what_the_first_made(splits: Path, pretrained: Path, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
