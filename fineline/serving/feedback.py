@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from fineline.process.errors import ResourceError
+from fineline.serving.settings import check_writable
 
 
 class Feedback:
@@ -26,15 +26,7 @@ class Feedback:
         self._folder = folder
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise ResourceError(
-                f"{called} {folder} cannot be written: {error.strerror}", "give a folder that this user may write"
-            ) from None
+        check_writable(folder, called)
 
     def add(self, rows: Iterable[tuple[str, str]]) -> None:
         """Writes texts with their labels. Raises OSError when they cannot be written, on a full disk for one."""

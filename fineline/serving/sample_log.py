@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fineline.process.errors import ResourceError
+from fineline.serving.settings import check_writable
 
 if TYPE_CHECKING:
     from fineline.serving.batching import Scored
@@ -53,15 +53,7 @@ class SampleLog:
     """Writes each text with its answer at random, with probability `share`, into `folder`; a file every `seconds`."""
 
     def __init__(self, folder: Path, share: float, seconds: float, metrics: "Metrics"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise ResourceError(
-                f"--log-folder {folder} cannot be written: {error.strerror}", "give a folder that this user may write"
-            ) from None
+        check_writable(folder, "--log-folder")
         self._folder, self._share, self._seconds, self._metrics = folder, share, seconds, metrics
         self._rows: list[dict[str, Any]] = []
         self._lock = threading.Lock()

@@ -1,11 +1,12 @@
 """What the server can be told. Standard library only: the command line reads it before anything heavy is imported."""
 
 import dataclasses
+import uuid
 from pathlib import Path
 from typing import Any
 
 from fineline.process import computing
-from fineline.process.errors import UsageError
+from fineline.process.errors import ResourceError, UsageError
 
 
 def share(text: str) -> float:
@@ -90,3 +91,16 @@ def ranged() -> list[dataclasses.Field]:
 def flag(field: dataclasses.Field) -> str:
     """What a setting is called on the command line."""
     return f"--{field.name.replace('_', '-')}"
+
+
+def check_writable(folder: Path, called: str) -> None:
+    """Makes `folder`, the value of the flag `called`, if need be. Raises ResourceError when it cannot be written."""
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ResourceError(
+            f"{called} {folder} cannot be written: {error.strerror}", "give a folder that this user may write"
+        ) from None
