@@ -62,8 +62,10 @@ def names_in(metadata: dict[str, Any]) -> set[str]:
 def program(*argv: str) -> None:
     """python -m ARGV, in this process; it must end well."""
     module, *words = argv
-    sys.modules.pop(module, None)
     with pytest.MonkeyPatch.context() as patched:
+        for name in (module, f"{module}.__main__"):
+            if not hasattr(sys.modules.get(name), "__path__"):  # a package stays what its parts belong to
+                patched.delitem(sys.modules, name, raising=False)
         patched.setattr(sys, "argv", [module, *words])
         with pytest.raises(SystemExit) as end:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
