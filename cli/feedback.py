@@ -10,10 +10,9 @@ from pathlib import Path
 
 from cli import reading, tables
 from fineline.process.errors import UsageError
-from fineline.rows.cells import text_of
 from fineline.rows.quarantine import Quarantine
 from fineline.rows.settings import Reading
-from fineline.rows.tables import check_columns, named, open_table
+from fineline.rows.tables import check_columns, named, open_table, usable
 from fineline.sources.locations import File, find_files
 
 FIELDS = ("text", "label", "time")
@@ -76,24 +75,19 @@ def _labelled(flags: argparse.Namespace, how: Reading) -> Iterator[tuple[str, st
 def _rows(file: File, columns: Mapping[str, str], how: Reading, bad: Quarantine) -> Iterator[tuple[str, str, str]]:
     """(text, label, time) of a file's rows; those that cannot be read, or lack one, are counted in `bad`."""
     names = [columns[field] for field in FIELDS if columns[field]]
+    time = columns["time"]
+
+    def check(row: Mapping[str, str | None]) -> None:
+        if missing := [name for name in names if not (row[name] or "").strip()]:
+            raise ValueError(f"no {missing[0]}")
+        if time:
+            datetime.datetime.fromisoformat((row[time] or "").strip())
+
     with open_table(file, names, how) as table:
         check_columns(table, file.shown, names, how)
-        for record in table.records:
-            if record.blank:
-                continue
-            try:
-                if record.problem:
-                    raise ValueError(record.problem)
-                found = {name: (text_of(record, name, how, table.class_names) or "").strip() for name in names}
-                if missing := [name for name in names if not found[name]]:
-                    raise ValueError(f"no {missing[0]}")
-                if columns["time"]:
-                    datetime.datetime.fromisoformat(found[columns["time"]])
-            except ValueError as reason:
-                bad.add(file.name, record, str(reason))
-            else:
-                text, label, time = (found.get(columns[field], "") for field in FIELDS)
-                yield text, label, time
+        for _, row in usable(table, file.name, names, how, bad, check):
+            text, label, when = ((row.get(columns[field]) or "").strip() for field in FIELDS)
+            yield text, label, when
 
 
 def kept(folder: Path) -> list[tuple[str, str, str]]:

@@ -3,15 +3,14 @@
 import dataclasses
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.monitor.params import Params
 from fineline.process.errors import DataRejected, FinelineError, UsageError
-from fineline.rows.cells import text_of
 from fineline.rows.quarantine import Quarantine, TooManyBad
 from fineline.rows.records import Record
-from fineline.rows.tables import check_columns, named, open_table
+from fineline.rows.tables import check_columns, named, open_table, usable
 from fineline.sources.locations import File, find_files, said_left_out
 from fineline.sources.redaction import redacted
 
@@ -146,19 +145,14 @@ def _rows_of(
         if table.bare:
             print(f"monitor: quotes are text in {file.name}", file=sys.stderr)
         present = list(dict.fromkeys([*needed, *(name for name in slices if name in table.columns)]))
-        for record in table.records:
-            if record.blank:
-                continue
-            try:
-                if record.problem:
-                    raise ValueError(record.problem)
-                row = {name: text_of(record, name, how, table.class_names) for name in present}
-                if params.predictions == "logged" and (none := [name for name in LOGGED if row[name] is None]):
-                    raise ValueError(f"no {none[0]}")
-            except ValueError as reason:
-                bad.add(file.name, record, str(reason))
-            else:
-                yield {**row, _PLACE: (file.name, record.line)}
+        whole = _check_logged if params.predictions == "logged" else lambda row: None
+        for line, row in usable(table, file.name, present, how, bad, whole):
+            yield {**row, _PLACE: (file.name, line)}
+
+
+def _check_logged(row: Mapping[str, str | None]) -> None:
+    if none := [name for name in LOGGED if row[name] is None]:
+        raise ValueError(f"no {none[0]}")
 
 
 def _times(rows: "pd.DataFrame", column: str, bad: Quarantine) -> "pd.Series":

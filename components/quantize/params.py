@@ -48,8 +48,8 @@ class Params(StepParams):
     )
     reduce_range: bool = Field(
         False,
-        description="Use 7 bits for int8 weights: for processors with AVX2 but without VNNI (Intel before 2019, AMD before "
-        "2022), whose 8-bit products can overflow.",
+        description="Use 7 bits for int8 weights that have a scale for each output: for processors with AVX2 but without VNNI "
+        "(Intel before 2019, AMD before 2022), whose 8-bit products can overflow.",
     )
     calibrate: bool = Field(
         True,

@@ -124,6 +124,7 @@ def account(
     rows: "pd.DataFrame",
     links: "Links",
     groups: np.ndarray,
+    cut_from: np.ndarray,
     split: np.ndarray,
     leave: np.ndarray,
     strata: "pd.Series",
@@ -131,13 +132,12 @@ def account(
 ) -> dict[str, Any]:
     """What split.json says of the groups that were cut: how many, who left, which rows held out are still near others; {}: none.
 
-    `groups` are the pieces; `split` is where the rows were to go before those of `leave` left.
+    `groups` are the pieces, `cut_from` what `were_cut` gives; `split` is where the rows were to go before those of `leave` left.
     """
-    whole = were_cut(links.groups(), groups)
-    cut_up = whole >= 0
+    cut_up = cut_from >= 0
     if not cut_up.any():
         return {}
-    sizes = np.unique(whole[cut_up], return_counts=True)[1]
+    sizes = np.unique(cut_from[cut_up], return_counts=True)[1]
     final = np.where(leave, -1, split)
     marked = np.zeros(len(split), dtype=bool)
     marked[_across(links, final)[1].ravel()] = True

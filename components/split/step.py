@@ -83,9 +83,10 @@ def divide(
     links = link_rows(rest, params.near_duplicate_threshold, params.use_group, fold)
     groups = cut(links, whole := links.groups(), params.max_group_share)
     strata = task.strata(rest).astype(object)  # as dtype=str each would take the longest one's memory
-    split, rare, spread, takers = _assigned(rest, groups, were_cut(whole, groups), strata, shares, params)
+    cut_from = were_cut(whole, groups)
+    split, rare, spread, takers = _assigned(rest, groups, cut_from, strata, shares, params)
     leave = leaving(links, split, strata, params.max_cut_loss)
-    cut_account = account_of_cut(rest, links, groups, split, leave, strata, names)
+    cut_account = account_of_cut(rest, links, groups, cut_from, split, leave, strata, names)
     split = np.where(leave, TOO_NEAR, split)
     parts = {name: rest[split == number].reset_index(drop=True) for number, name in enumerate(names)}
     if is_test.any():

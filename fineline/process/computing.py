@@ -12,8 +12,6 @@ from pathlib import Path
 WAIT_BRIEFLY = {"GOMP_SPINCOUNT": "1000"}
 """Environment variables that let threads sleep soon; read when GNU's OpenMP is loaded, with torch or scikit-learn. Its default
 is 300,000 rounds, and 0 (OMP_WAIT_POLICY=passive) wakes too many threads on a quiet machine."""
-
-
 CPU_LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 """Where Linux says, below CGROUPS, how many microseconds of all cores a container may use in how many: control groups 2 and 1."""
 CGROUPS = Path("/sys/fs/cgroup")

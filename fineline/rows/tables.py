@@ -13,8 +13,10 @@ from typing import Any, TextIO
 from fineline.process.errors import DataRejected, UsageError
 from fineline.rows import arrow
 from fineline.rows.arrow import CHUNK
+from fineline.rows.cells import text_of
 from fineline.rows.delimited import read_delimited
 from fineline.rows.jsonl import ARRAY_HINT, read_jsonl
+from fineline.rows.quarantine import Quarantine
 from fineline.rows.records import Record
 from fineline.rows.settings import Reading
 from fineline.sources.locations import FORMATS, File, reachable
@@ -179,3 +181,27 @@ class _Hashed(io.RawIOBase):
                     self._hash.update(data)
             self._whole = self._hash.hexdigest()
         return self._whole
+
+
+def usable(
+    table: Table,
+    name: str,
+    columns: Sequence[str],
+    how: Reading,
+    bad: Quarantine,
+    check: Callable[[Mapping[str, str | None]], None],
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Line and texts of the `columns` of every row of a file called `name` that can be read and that `check` takes; the others,
+    for which it raises ValueError, are counted in `bad`. Blank rows are none."""
+    for record in table.records:
+        if record.blank:
+            continue
+        try:
+            if record.problem:
+                raise ValueError(record.problem)
+            row = {column: text_of(record, column, how, table.class_names) for column in columns}
+            check(row)
+        except ValueError as reason:
+            bad.add(name, record, str(reason))
+        else:
+            yield record.line, row

@@ -39,7 +39,7 @@ class Settings:
     threads: int = _setting(
         computing.cores(), 1, 1_024, "batches computed at the same time, each by one core; all cores"
     )
-    max_batch: int = _setting(16, 1, 1_024, "texts in one run of the model; an int8 bundle runs each by itself")
+    max_batch: int = _setting(16, 1, 1_024, "texts in one run of the model")
     max_wait_ms: float = _setting(
         0.0,
         0,
